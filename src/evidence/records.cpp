@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "evidence/records.h"
+
+#include <algorithm>
+#include <string_view>
+
+namespace stallscope::evidence {
+namespace {
+
+struct WaitModeNames {
+  std::string_view id;
+  std::string_view title;
+};
+// In the order of WaitMode.
+constexpr std::array<WaitModeNames, all_wait_modes.size()> wait_mode_names = {{
+    {"hard_irqs_off", "hard IRQs off"},
+    {"vcpu_stolen", "virtual CPU not running"},
+    {"softirq_vector", "another softirq vector"},
+    {"softirq_delayed", "softirq not served"},
+    {"ksoftirqd_delayed", "ksoftirqd kept waiting"},
+    {"napi_thread_delayed", "NAPI thread kept waiting"},
+    {"net_rx_work", "long NET_RX work"},
+}};
+
+// In the order of ServedBy.
+constexpr std::array<std::string_view, 5> served_by_ids = {"unknown", "task", "ksoftirqd", "napi_thread", "idle"};
+
+// include/linux/interrupt.h; the order has not changed since IRQ_POLL was renamed from BLOCK_IOPOLL in 4.5.
+constexpr std::array<std::string_view, 10> softirq_vector_names = {"HI",       "TIMER",   "NET_TX", "NET_RX",  "BLOCK",
+                                                                   "IRQ_POLL", "TASKLET", "SCHED",  "HRTIMER", "RCU"};
+
+}  // namespace
+
+std::string_view wait_mode_title(WaitMode mode) {
+  return wait_mode_names.at(static_cast<std::size_t>(mode)).title;
+}
+
+std::string_view wait_mode_id(WaitMode mode) {
+  return wait_mode_names.at(static_cast<std::size_t>(mode)).id;
+}
+
+std::optional<WaitMode> wait_mode_from_id(std::string_view id) {
+  for (const WaitMode mode : all_wait_modes) {
+    if (wait_mode_id(mode) == id) {
+      return mode;
+    }
+  }
+  return std::nullopt;
+}
+
+std::string_view softirq_vector_name(std::int32_t vector) {
+  const auto index = static_cast<std::size_t>(vector);
+  return vector >= 0 && index < softirq_vector_names.size() ? softirq_vector_names.at(index) : "?";
+}
+
+std::string_view served_by_id(ServedBy context) {
+  return served_by_ids.at(static_cast<std::size_t>(context));
+}
+
+std::optional<ServedBy> served_by_from_id(std::string_view id) {
+  const auto* const found = std::find(served_by_ids.begin(), served_by_ids.end(), id);
+  if (found == served_by_ids.end()) {
+    return std::nullopt;
+  }
+  return static_cast<ServedBy>(found - served_by_ids.begin());
+}
+
+}  // namespace stallscope::evidence

@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+// The records of a bundle: what collectors observed, before anybody draws a conclusion. Every time is CLOCK_MONOTONIC in
+// nanoseconds of the recording host unless the name says otherwise. Text from the kernel is kept as it was read; it is made
+// printable where it is rendered.
+namespace stallscope::evidence {
+
+/// What was recorded, where and when.
+struct RunRecord {
+  std::string tool_version;
+  std::string hostname;
+  std::string kernel_release;
+  std::string boot_id;
+  /// CLOCK_REALTIME - CLOCK_MONOTONIC at the start: turns every time of the bundle into UTC.
+  std::int64_t realtime_offset_ns = 0;
+  std::int64_t start_ns = 0;
+  /// The last time at which anything could have been recorded; grows while recording, so it is right even after a SIGKILL.
+  std::int64_t end_ns = 0;
+  std::int64_t planned_duration_ns = 0;
+  /// Waits shorter than this were not recorded.
+  std::int64_t wait_threshold_ns = 0;
+  std::int32_t cpu_count = 0;
+  /// As the user gave it; empty when the node's own traffic was watched without a probe.
+  std::string target;
+  std::string target_address;
+  /// Network namespace the probes were sent from; empty for that of the caller.
+  std::string probe_netns;
+  std::int64_t probe_interval_ns = 0;
+  /// Whether the target's kernel is the recording kernel, so that the waits in this bundle are the target's.
+  bool target_is_local = false;
+  /// Whether a tracer ran. Without one, absence of waits says nothing.
+  bool traced = false;
+  /// "recording" until it ended: then "finished", "interrupted" (Ctrl-C, SIGTERM) or "failed".
+  std::string state = "recording";
+};
+
+/// One echo request. Sequences count up from 0 and do not wrap (the 16 bits on the wire do).
+struct ProbeRecord {
+  static constexpr std::int64_t not_received = -1;
+
+  std::int64_t sequence = 0;
+  /// When the schedule wanted it sent. Latency is scored from here, so that a late sender hides nothing.
+  std::int64_t intended_ns = 0;
+  /// When sendto(2) was called. The difference to intended_ns is the prober's own lateness.
+  std::int64_t sent_ns = 0;
+  /// Kernel receive timestamp of the reply, or not_received.
+  std::int64_t received_ns = not_received;
+  /// CPU the prober sent from.
+  std::int32_t sender_cpu = -1;
+
+  [[nodiscard]] bool answered() const { return received_ns != not_received; }
+  [[nodiscard]] std::int64_t rtt_ns() const { return received_ns - sent_ns; }
+  /// Reply time from the intended send time: what a client on schedule would have seen.
+  [[nodiscard]] std::int64_t score_ns() const { return received_ns - intended_ns; }
+  [[nodiscard]] std::int64_t own_lateness_ns() const { return sent_ns - intended_ns; }
+};
+
+enum class PacketLeg : std::uint8_t { request, reply };
+
+/// In whose context the kernel served a received packet.
+enum class ServedBy : std::uint8_t { unknown, task, ksoftirqd, napi_thread, idle };
+
+/// A packet of a probe as the receiving kernel saw it: when it was put into a receive queue and when it was taken out.
+struct PacketRecord {
+  std::int64_t sequence = 0;
+  PacketLeg leg = PacketLeg::request;
+  std::uint32_t netns_inode = 0;
+  std::int32_t ifindex = 0;
+  std::string device;
+  /// CPU that served it, and the RX queue the driver or RPS recorded (-1: none).
+  std::int32_t cpu = -1;
+  std::int32_t rx_queue = -1;
+  /// netif_rx on a software device, 0 where the hardware queue hides it.
+  std::int64_t enqueued_ns = 0;
+  /// netif_receive_skb: the network stack begins with it.
+  std::int64_t received_ns = 0;
+  ServedBy served_by = ServedBy::unknown;
+  std::int32_t pid = 0;
+  std::string comm;
+};
+
+/// Why received packets waited on a CPU.
+enum class WaitMode : std::uint8_t {
+  /// Hard interrupts were disabled: nothing could be received.
+  hard_irqs_off,
+  /// A timer came late although user space was running, which cannot disable interrupts: the virtual CPU did not run.
+  vcpu_stolen,
+  /// Another softirq vector ran while NET_RX was pending.
+  softirq_vector,
+  /// NET_RX was pending and not served: bottom halves disabled, or deferred to a ksoftirqd that did not run.
+  softirq_delayed,
+  /// ksoftirqd was runnable but not running.
+  ksoftirqd_delayed,
+  /// A threaded NAPI's kernel thread was runnable but not running.
+  napi_thread_delayed,
+  /// NET_RX itself ran for long.
+  net_rx_work,
+};
+inline constexpr std::array<WaitMode, 7> all_wait_modes = {
+    WaitMode::hard_irqs_off,     WaitMode::vcpu_stolen,         WaitMode::softirq_vector, WaitMode::softirq_delayed,
+    WaitMode::ksoftirqd_delayed, WaitMode::napi_thread_delayed, WaitMode::net_rx_work};
+
+/// Who had the CPU, and what it was doing there.
+struct Occupant {
+  std::int32_t pid = 0;
+  std::int32_t tgid = 0;
+  std::string comm;
+  bool kernel_thread = false;
+  /// Path in the memory controller's hierarchy (cgroup v1) or in the unified one.
+  std::string cgroup;
+  /// Nothing: it was not in a system call, or that could not be told.
+  std::optional<std::int32_t> syscall_number;
+  std::array<std::uint64_t, 6> syscall_arguments{};
+  /// Path of the file behind the descriptor in the first argument, where the system call takes one.
+  std::string file;
+  /// Row of the stacks table, 0 for none.
+  std::int64_t stack_id = 0;
+  /// Of the wait, how much this occupant accounts for.
+  std::int64_t held_ns = 0;
+  /// How many samples of the CPU clock back that; 0 when it was seen at the end of the wait.
+  std::int32_t sample_count = 0;
+};
+
+/// One interval in which a CPU could not receive.
+struct WaitRecord {
+  std::int64_t id = 0;
+  std::int32_t cpu = -1;
+  WaitMode mode = WaitMode::hard_irqs_off;
+  /// Best estimate of the beginning; the true one lies in [earliest_start_ns, latest_start_ns].
+  std::int64_t start_ns = 0;
+  std::int64_t earliest_start_ns = 0;
+  std::int64_t latest_start_ns = 0;
+  std::int64_t end_ns = 0;
+  /// The vector that ran, for softirq_vector and net_rx_work (numbers of include/linux/interrupt.h), else -1.
+  std::int32_t vector = -1;
+  /// Packets the CPU's next NET_RX run delivered: how many had been waiting, at least roughly. -1: not known.
+  std::int64_t packets_released = -1;
+  /// In order of held_ns, longest first.
+  std::vector<Occupant> occupants;
+
+  [[nodiscard]] std::int64_t length_ns() const { return end_ns - start_ns; }
+};
+
+/// A stretch for which a task held the cgroup rstat lock with interrupts off (tracepoints cgroup_rstat_locked and _unlock, Linux
+/// 6.10, commit fc29e04ae1ad). Independent of the timers that WaitRecords come from.
+struct FlushRecord {
+  std::int32_t cpu = -1;
+  std::int64_t start_ns = 0;
+  std::int64_t end_ns = 0;
+  std::int32_t pid = 0;
+  std::int32_t tgid = 0;
+  std::string comm;
+  /// The cgroup that was flushed.
+  std::string cgroup;
+};
+
+/// A kernel stack, innermost function first.
+struct StackRecord {
+  std::int64_t id = 0;
+  std::vector<std::string> frames;
+};
+
+/// Memory cgroups at one moment. Nothing where a count is not known.
+struct MemcgCensusRecord {
+  std::int64_t taken_ns = 0;
+  std::int32_t cgroup_version = 0;
+  /// The kernel's own: /proc/cgroups num_cgroups (v1 and v2), cgroup.stat nr_dying_descendants (v2).
+  std::optional<std::int64_t> kernel_total;
+  std::optional<std::int64_t> kernel_dying;
+  /// Directories of the hierarchy, root included.
+  std::optional<std::int64_t> visible;
+  /// By walking the tree of css structures; root included.
+  std::optional<std::int64_t> walked_live;
+  std::optional<std::int64_t> walked_dying;
+  /// Whether the tree kept changing while it was walked.
+  bool walk_approximate = false;
+  std::int64_t walk_ns = 0;
+  /// Longest stretch the walk did not give the CPU back.
+  std::int64_t walk_longest_section_ns = 0;
+};
+
+/// A file whose page cache keeps dying memory cgroups in memory.
+struct PinningFileRecord {
+  /// Path inside its file system, as far as its directory entries are cached.
+  std::string path;
+  std::string filesystem;
+  std::uint32_t device = 0;
+  std::uint64_t inode = 0;
+  /// Dying memory cgroups whose first page on an LRU list belongs to this file, and what all of them are charged.
+  std::int64_t memcg_count = 0;
+  std::int64_t charged_bytes = 0;
+};
+
+/// What reading one cgroup's memory.stat cost, read several times in a row.
+struct StatReadRecord {
+  std::string path;
+  std::int32_t read_count = 0;
+  std::int64_t median_ns = 0;
+  std::int64_t worst_ns = 0;
+};
+
+/// A row of /proc/meminfo.
+struct MemoryRecord {
+  std::string name;
+  std::int64_t bytes = 0;
+};
+
+/// A row of /proc/slabinfo.
+struct SlabRecord {
+  std::string cache;
+  std::int64_t active_objects = 0;
+  std::int64_t total_objects = 0;
+  std::int64_t object_bytes = 0;
+  std::int64_t total_bytes = 0;
+};
+
+/// A per-CPU counter of the kernel before and after the recording: "softnet.dropped", "softnet.time_squeeze" (packets or events)
+/// and "steal" (nanoseconds).
+struct CounterRecord {
+  std::string name;
+  std::int32_t cpu = -1;
+  std::int64_t before = 0;
+  std::int64_t after = 0;
+};
+
+/// Something that could not be observed. Absence of such evidence is "unknown", never "no".
+struct GapRecord {
+  /// What: a short noun phrase ("kernel stacks").
+  std::string what;
+  std::string reason;
+  /// What it costs the reader of the report.
+  std::string consequence;
+};
+
+/// Events that happened but are not in the bundle.
+struct LossRecord {
+  /// Where they were lost: "ring buffer", "bundle".
+  std::string where;
+  std::int64_t count = 0;
+};
+
+/// A whole bundle in memory.
+struct Evidence {
+  RunRecord run;
+  std::vector<ProbeRecord> probes;
+  std::vector<PacketRecord> packets;
+  std::vector<WaitRecord> waits;
+  std::vector<FlushRecord> flushes;
+  std::vector<StackRecord> stacks;
+  std::optional<MemcgCensusRecord> memcg_census;
+  std::vector<PinningFileRecord> pinning_files;
+  std::vector<StatReadRecord> stat_reads;
+  std::vector<MemoryRecord> memory;
+  std::vector<SlabRecord> slabs;
+  std::vector<CounterRecord> counters;
+  std::vector<GapRecord> gaps;
+  std::vector<LossRecord> losses;
+};
+
+/// "hard IRQs off", "softirq vector", ...: as the report prints a mode.
+[[nodiscard]] std::string_view wait_mode_title(WaitMode mode);
+/// "hard_irqs_off", ...: as the bundle and the JSON name a mode.
+[[nodiscard]] std::string_view wait_mode_id(WaitMode mode);
+[[nodiscard]] std::optional<WaitMode> wait_mode_from_id(std::string_view id);
+/// "HI", "TIMER", "NET_TX", ... of include/linux/interrupt.h; "?" for an unknown number.
+[[nodiscard]] std::string_view softirq_vector_name(std::int32_t vector);
+/// "task", "ksoftirqd", "napi_thread", "idle", "unknown".
+[[nodiscard]] std::string_view served_by_id(ServedBy context);
+[[nodiscard]] std::optional<ServedBy> served_by_from_id(std::string_view id);
+
+}  // namespace stallscope::evidence
