@@ -3,6 +3,10 @@ add_library(stallscope_flags INTERFACE)
 target_compile_options(stallscope_flags INTERFACE
   -Wall -Wextra -Wpedantic -Wshadow -Wconversion -Wsign-conversion -Wnon-virtual-dtor -Wold-style-cast -Woverloaded-virtual -Werror
   -fno-omit-frame-pointer)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # g++ 12 reports std::string::insert and operator+ as overlapping copies (GCC bug 105651).
+  target_compile_options(stallscope_flags INTERFACE -Wno-restrict)
+endif()
 if(STALLSCOPE_SANITIZE)
   target_compile_options(stallscope_flags INTERFACE -fsanitize=${STALLSCOPE_SANITIZE} -fno-sanitize-recover=all)
   target_link_options(stallscope_flags INTERFACE -fsanitize=${STALLSCOPE_SANITIZE})
