@@ -30,7 +30,8 @@ std::size_t printable_length(std::string_view text) {
   const bool overlong = (length == 3 && code < 0x800) || (length == 4 && code < 0x10000);
   const bool surrogate = code >= 0xd800 && code <= 0xdfff;
   const bool c1_control = code < 0xa0;
-  const bool bidirectional = (code >= 0x202a && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069) || code == 0x200e || code == 0x200f;
+  const bool bidirectional =
+      (code >= 0x202a && code <= 0x202e) || (code >= 0x2066 && code <= 0x2069) || code == 0x200e || code == 0x200f;
   const bool line_separator = code == 0x2028 || code == 0x2029;
   if (overlong || surrogate || c1_control || bidirectional || line_separator || code > 0x10ffff) {
     return 0;
@@ -66,7 +67,9 @@ std::string shorten(std::string_view text, std::size_t width) {
   }
   const std::size_t kept = width - gap.size();
   const std::size_t head = kept / 3;
-  const auto continuation = [&](std::size_t i) { return i < text.size() && (static_cast<unsigned char>(text[i]) & 0xc0U) == 0x80U; };
+  const auto continuation = [&](std::size_t i) {
+    return i < text.size() && (static_cast<unsigned char>(text[i]) & 0xc0U) == 0x80U;
+  };
   std::size_t head_end = head;
   while (head_end > 0 && continuation(head_end)) {
     --head_end;

@@ -14,11 +14,11 @@ TEST(Printable, KeepsTextAndEscapesWhatATerminalWouldObey) {
 }
 
 TEST(Printable, RefusesInvalidAndReorderingUtf8) {
-  EXPECT_EQ(printable("\xc0\xaf"), "\\xc0\\xaf");                  // overlong '/'
-  EXPECT_EQ(printable("\xed\xa0\x80"), "\\xed\\xa0\\x80");         // surrogate
-  EXPECT_EQ(printable("\xe2\x80\xae!"), "\\xe2\\x80\\xae!");       // right-to-left override
-  EXPECT_EQ(printable("\xc2\x9b"), "\\xc2\\x9b");                  // C1 control sequence introducer
-  EXPECT_EQ(printable("\xe4\xb8"), "\\xe4\\xb8");                  // cut short
+  EXPECT_EQ(printable("\xc0\xaf"), "\\xc0\\xaf");             // overlong '/'
+  EXPECT_EQ(printable("\xed\xa0\x80"), "\\xed\\xa0\\x80");    // surrogate
+  EXPECT_EQ(printable("\xe2\x80\xae!"), "\\xe2\\x80\\xae!");  // right-to-left override
+  EXPECT_EQ(printable("\xc2\x9b"), "\\xc2\\x9b");             // C1 control sequence introducer
+  EXPECT_EQ(printable("\xe4\xb8"), "\\xe4\\xb8");             // cut short
 }
 
 TEST(Shorten, KeepsTheEndOfAPath) {

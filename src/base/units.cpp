@@ -16,12 +16,8 @@ struct Unit {
   std::int64_t factor_ns;
 };
 // Longer suffixes first: "ms" must not be read as "s".
-constexpr std::array<Unit, 6> units = {{{"ns", 1},
-                                        {"us", ns_per_us},
-                                        {"ms", ns_per_ms},
-                                        {"s", ns_per_s},
-                                        {"m", 60 * ns_per_s},
-                                        {"h", 3600 * ns_per_s}}};
+constexpr std::array<Unit, 6> units = {
+    {{"ns", 1}, {"us", ns_per_us}, {"ms", ns_per_ms}, {"s", ns_per_s}, {"m", 60 * ns_per_s}, {"h", 3600 * ns_per_s}}};
 
 std::string trim_zeroes(double value, std::string_view unit) {
   if (value >= 100) {

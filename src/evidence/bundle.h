@@ -19,8 +19,8 @@ inline constexpr std::int32_t bundle_application_id = 0x7374616c;
 /// Raised with every change of the tables. A reader refuses any other version and says so.
 inline constexpr std::int32_t bundle_version = 1;
 
-/// Writes a bundle while it is recorded. Records are buffered in one transaction and become durable with commit(); whatever ends the
-/// process, the file holds what the last commit wrote and opens. Not thread-safe: one thread owns it.
+/// Writes a bundle while it is recorded. Records are buffered in one transaction and become durable with commit(); whatever ends
+/// the process, the file holds what the last commit wrote and opens. Not thread-safe: one thread owns it.
 ///
 /// After a failed write (a full disk, an I/O error) the writer refuses further records with the same error; what was committed
 /// before stays readable.
