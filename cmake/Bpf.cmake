@@ -19,7 +19,7 @@ function(stallscope_bpf target)
     file(GLOB records CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/*_record.h ${CMAKE_CURRENT_SOURCE_DIR}/*.bpf.h)
     add_custom_command(OUTPUT ${skeleton}
       COMMAND ${STALLSCOPE_BPF_CLANG} -g -O2 -mcpu=v3 --target=bpf -D__TARGET_ARCH_x86 -Wall -Wextra -Werror
-              -Wno-unused-parameter -I${PROJECT_SOURCE_DIR}/src -c ${CMAKE_CURRENT_SOURCE_DIR}/${source} -o ${object}
+              -Wno-unused-parameter -idirafter /usr/include/${CMAKE_LIBRARY_ARCHITECTURE} -I${PROJECT_SOURCE_DIR}/src -c ${CMAKE_CURRENT_SOURCE_DIR}/${source} -o ${object}
       COMMAND ${STALLSCOPE_LLVM_STRIP} -g ${object}
       COMMAND ${STALLSCOPE_BPFTOOL} gen skeleton ${object} name ${name}_bpf > ${skeleton}
       DEPENDS ${source} ${records} ${STALLSCOPE_BPF_HEADERS}
