@@ -17,159 +17,159 @@ struct pt_regs;
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 typedef struct {
-	int counter;
+  int counter;
 } atomic_t;
 
 struct list_head {
-	struct list_head *next, *prev;
+  struct list_head *next, *prev;
 };
 
 /* --- file system --- */
 
 struct qstr {
-	const unsigned char *name;
+  const unsigned char* name;
 };
 
 struct dentry {
-	struct dentry *d_parent;
-	struct qstr d_name;
+  struct dentry* d_parent;
+  struct qstr d_name;
 };
 
 struct vfsmount {
-	struct dentry *mnt_root;
+  struct dentry* mnt_root;
 };
 
 /* fs/mount.h */
 struct mount {
-	struct mount *mnt_parent;
-	struct dentry *mnt_mountpoint;
-	struct vfsmount mnt;
+  struct mount* mnt_parent;
+  struct dentry* mnt_mountpoint;
+  struct vfsmount mnt;
 };
 
 struct path {
-	struct vfsmount *mnt;
-	struct dentry *dentry;
+  struct vfsmount* mnt;
+  struct dentry* dentry;
 };
 
 struct file {
-	struct path f_path;
+  struct path f_path;
 };
 
 struct fdtable {
-	unsigned int max_fds;
-	struct file **fd;
+  unsigned int max_fds;
+  struct file** fd;
 };
 
 struct files_struct {
-	struct fdtable *fdt;
+  struct fdtable* fdt;
 };
 
 /* --- control groups --- */
 
 struct kernfs_node {
-	struct kernfs_node *parent;
-	const char *name;
+  struct kernfs_node* parent;
+  const char* name;
 };
 
 /* Linux 6.15, commit 741c10b096bc: `parent` became the RCU-protected `__parent`. */
 struct kernfs_node___rcu_parent {
-	struct kernfs_node *__parent;
+  struct kernfs_node* __parent;
 };
 
 struct cgroup_root {
-	int hierarchy_id;
+  int hierarchy_id;
 };
 
 struct cgroup {
-	struct kernfs_node *kn;
-	struct cgroup_root *root;
+  struct kernfs_node* kn;
+  struct cgroup_root* root;
 };
 
 struct cgroup_subsys_state {
-	struct cgroup *cgroup;
+  struct cgroup* cgroup;
 };
 
 struct css_set {
-	struct cgroup_subsys_state *subsys[1];
-	struct cgroup *dfl_cgrp;
+  struct cgroup_subsys_state* subsys[1];
+  struct cgroup* dfl_cgrp;
 };
 
 enum cgroup_subsys_id {
-	memory_cgrp_id = 4, /* relocated: the number depends on the kernel's configuration */
+  memory_cgrp_id = 4, /* relocated: the number depends on the kernel's configuration */
 };
 
 /* --- tasks --- */
 
 struct rq {
-	__u64 prev_steal_time; /* only with CONFIG_PARAVIRT */
+  __u64 prev_steal_time; /* only with CONFIG_PARAVIRT */
 };
 
 struct cfs_rq {
-	struct rq *rq; /* only with CONFIG_FAIR_GROUP_SCHED */
+  struct rq* rq; /* only with CONFIG_FAIR_GROUP_SCHED */
 };
 
 struct sched_entity {
-	struct cfs_rq *cfs_rq;
+  struct cfs_rq* cfs_rq;
 };
 
 struct task_struct {
-	struct sched_entity se;
-	unsigned int flags;
-	int pid;
-	int tgid;
-	char comm[16];
-	void *stack;
-	struct files_struct *files;
-	struct css_set *cgroups;
+  struct sched_entity se;
+  unsigned int flags;
+  int pid;
+  int tgid;
+  char comm[16];
+  void* stack;
+  struct files_struct* files;
+  struct css_set* cgroups;
 };
 
 /* x86_64. The registers a system call was entered with lie at the top of the task's kernel stack. */
 struct pt_regs___x86 {
-	unsigned long r10;
-	unsigned long r9;
-	unsigned long r8;
-	unsigned long dx;
-	unsigned long si;
-	unsigned long di;
-	unsigned long orig_ax;
+  unsigned long r10;
+  unsigned long r9;
+  unsigned long r8;
+  unsigned long dx;
+  unsigned long si;
+  unsigned long di;
+  unsigned long orig_ax;
 };
 
 /* --- timers --- */
 
 struct timerqueue_node {
-	__s64 expires;
+  __s64 expires;
 };
 
 struct hrtimer {
-	struct timerqueue_node node;
-	__u8 is_soft;
+  struct timerqueue_node node;
+  __u8 is_soft;
 };
 
 /* --- network --- */
 
 struct ns_common {
-	unsigned int inum;
+  unsigned int inum;
 };
 
 struct net {
-	struct ns_common ns;
+  struct ns_common ns;
 };
 
 typedef struct {
-	struct net *net;
+  struct net* net;
 } possible_net_t;
 
 struct net_device {
-	int ifindex;
-	char name[16];
-	possible_net_t nd_net;
+  int ifindex;
+  char name[16];
+  possible_net_t nd_net;
 };
 
 struct sk_buff {
-	struct net_device *dev;
-	unsigned char *data;
-	__be16 protocol;
-	__u16 queue_mapping;
+  struct net_device* dev;
+  unsigned char* data;
+  __be16 protocol;
+  __u16 queue_mapping;
 };
 
 #pragma clang attribute pop

@@ -142,6 +142,8 @@ struct WaitRecord {
   std::int32_t vector = -1;
   /// Packets the CPU's next NET_RX run delivered: how many had been waiting, at least roughly. -1: not known.
   std::int64_t packets_released = -1;
+  /// How much of it the hypervisor took, as the kernel accounted it shortly after; -1: not known.
+  std::int64_t stolen_ns = -1;
   /// In order of held_ns, longest first.
   std::vector<Occupant> occupants;
 

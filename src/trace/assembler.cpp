@@ -1,0 +1,354 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trace/assembler.h"
+
+#include <algorithm>
+#include <cstring>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "evidence/syscalls.h"
+
+namespace stallscope::trace {
+namespace {
+
+using evidence::Occupant;
+using evidence::WaitMode;
+using evidence::WaitRecord;
+
+/// A wait is the hypervisor's when at least this part of it was stolen: with half of it gone, the guest's own code cannot be what
+/// the rest of the report would be about.
+constexpr double stolen_part = 0.5;
+/// Another vector is named as the cause when it ran for at least this part of the wait.
+constexpr double vector_part = 0.5;
+/// More occupants of one wait than a person reads; the rest is left unexplained.
+constexpr std::size_t occupant_limit = 8;
+/// One second of samples at 1 kHz, longer than waits that leave a machine usable; bounds memory.
+constexpr std::size_t sample_limit = 2000;
+constexpr std::int32_t net_rx_vector = 3;
+/// What wait.bpf.c puts into `vector` of TRACE_THREAD_LATE.
+constexpr std::int32_t thread_is_ksoftirqd = 1;
+
+/// Names innermost first, each ended by NUL -> "/outer/inner".
+std::string path_of(const char* names, std::uint32_t size_bytes) {
+  const std::string_view all(names, std::min<std::size_t>(size_bytes, TRACE_PATH_BYTES));
+  std::string path;
+  std::size_t end = all.size();
+  while (end > 0) {
+    const std::size_t terminator = end - 1;
+    const std::size_t previous = terminator == 0 ? std::string_view::npos : all.rfind('\0', terminator - 1);
+    const std::size_t begin = previous == std::string_view::npos ? 0 : previous + 1;
+    path += '/';
+    path += all.substr(begin, terminator - begin);
+    end = begin;
+  }
+  return path.empty() ? "/" : path;
+}
+
+template <std::size_t size>
+std::string text_of(const char (&field)[size]) {
+  return {field, strnlen(field, size)};
+}
+
+std::span<const std::uint64_t> addresses_of(const trace_task& task) {
+  static_assert(sizeof(__u64) == sizeof(std::uint64_t));
+  const std::size_t count = task.stack_bytes > 0 ? static_cast<std::size_t>(task.stack_bytes) / sizeof(std::uint64_t) : 0;
+  return {reinterpret_cast<const std::uint64_t*>(task.stack), std::min<std::size_t>(count, TRACE_STACK_FRAMES)};
+}
+
+std::int64_t signed_ns(__u64 value) {
+  return static_cast<std::int64_t>(value);
+}
+
+/// The record of the expected size, or nothing.
+template <typename T>
+std::optional<T> record_as(const void* record, std::size_t size_bytes) {
+  if (size_bytes < sizeof(T)) {
+    return std::nullopt;
+  }
+  T copy;
+  std::memcpy(&copy, record, sizeof(T));
+  return copy;
+}
+
+}  // namespace
+
+struct WaitAssembler::SampleGroup {
+  const trace_sample* example = nullptr;
+  std::int32_t count = 0;
+};
+
+WaitAssembler::WaitAssembler(SymbolLookup lookup, Sink& sink) : lookup_(std::move(lookup)), sink_(sink) {}
+
+base::Status WaitAssembler::on_record(const void* record, std::size_t size_bytes) {
+  const std::optional<std::uint32_t> kind = record_as<std::uint32_t>(record, size_bytes);
+  switch (kind.value_or(0)) {
+    case TRACE_IRQS_OFF:
+    case TRACE_SOFTIRQ_LATE:
+    case TRACE_NET_RX_LONG:
+    case TRACE_THREAD_LATE:
+      if (const auto wait = record_as<trace_wait>(record, size_bytes)) {
+        CpuState& cpu = cpus_[wait->cpu];
+        if (wait->kind == TRACE_THREAD_LATE && wait->vector == thread_is_ksoftirqd) {
+          cpu.ksoftirqd_delays.push_back(*wait);
+        } else {
+          cpu.pending.push_back({*wait});
+        }
+        return base::ok();
+      }
+      break;
+    case TRACE_SAMPLE:
+      if (const auto sample = record_as<trace_sample>(record, size_bytes)) {
+        CpuState& cpu = cpus_[sample->cpu];
+        cpu.samples.push_back(*sample);
+        drop_old_samples(cpu);
+        return base::ok();
+      }
+      break;
+    case TRACE_RELEASE:
+      if (const auto release = record_as<trace_release>(record, size_bytes)) {
+        for (PendingWait& pending : cpus_[release->cpu].pending) {
+          if (pending.event.number == release->number) {
+            pending.packets_released = signed_ns(release->packet_count);
+          }
+        }
+        return base::ok();
+      }
+      break;
+    case TRACE_STEAL:
+      if (const auto steal = record_as<trace_steal>(record, size_bytes)) {
+        for (PendingWait& pending : cpus_[steal->cpu].pending) {
+          if (pending.event.number == steal->number) {
+            pending.stolen_ns = signed_ns(steal->stolen_ns);
+          }
+        }
+        return base::ok();
+      }
+      break;
+    case TRACE_FLUSH:
+      if (const auto flush = record_as<trace_flush>(record, size_bytes)) {
+        return write_flush(*flush);
+      }
+      break;
+    case TRACE_PACKET:
+      if (const auto packet = record_as<trace_packet>(record, size_bytes)) {
+        return write_packet(*packet);
+      }
+      break;
+    default:
+      break;
+  }
+  ++malformed_count_;
+  return base::ok();
+}
+
+base::Status WaitAssembler::settle(std::int64_t now_ns) {
+  for (auto& [number, cpu] : cpus_) {
+    while (!cpu.pending.empty()) {
+      const PendingWait& first = cpu.pending.front();
+      const bool complete = first.stolen_ns >= 0 && first.packets_released >= 0;
+      if (!complete && now_ns - signed_ns(first.event.end_ns) < settle_ns) {
+        break;
+      }
+      if (const base::Status written = write(cpu, first); !written) {
+        return written.error();
+      }
+      cpu.pending.pop_front();
+    }
+    while (!cpu.ksoftirqd_delays.empty() && now_ns - signed_ns(cpu.ksoftirqd_delays.front().end_ns) > 2 * settle_ns) {
+      cpu.ksoftirqd_delays.pop_front();
+    }
+  }
+  return base::ok();
+}
+
+base::Status WaitAssembler::finish() {
+  for (auto& [number, cpu] : cpus_) {
+    while (!cpu.pending.empty()) {
+      if (const base::Status written = write(cpu, cpu.pending.front()); !written) {
+        return written.error();
+      }
+      cpu.pending.pop_front();
+    }
+  }
+  return base::ok();
+}
+
+void WaitAssembler::drop_old_samples(CpuState& cpu) const {
+  while (cpu.samples.size() > sample_limit) {
+    cpu.samples.pop_front();
+  }
+}
+
+base::Status WaitAssembler::write(CpuState& cpu, const PendingWait& pending) {
+  const trace_wait& event = pending.event;
+  WaitRecord wait;
+  wait.id = next_wait_id_++;
+  wait.cpu = static_cast<std::int32_t>(event.cpu);
+  wait.earliest_start_ns = signed_ns(event.earliest_start_ns);
+  wait.latest_start_ns = signed_ns(event.latest_start_ns);
+  wait.start_ns = wait.earliest_start_ns + ((wait.latest_start_ns - wait.earliest_start_ns) / 2);
+  wait.end_ns = signed_ns(event.end_ns);
+  // Released packets are reported by the run that follows; where none followed at once, nothing had waited.
+  wait.packets_released = std::max<std::int64_t>(pending.packets_released, 0);
+  wait.stolen_ns = pending.stolen_ns;
+
+  const trace_task* culprit = &event.task;
+  bool sampled = true;
+  switch (event.kind) {
+    case TRACE_IRQS_OFF:
+      wait.mode = WaitMode::hard_irqs_off;
+      sampled = false;  // samples are timer interrupts too: there are none
+      break;
+    case TRACE_NET_RX_LONG:
+      wait.mode = WaitMode::net_rx_work;
+      wait.vector = net_rx_vector;
+      break;
+    case TRACE_THREAD_LATE:
+      wait.mode = WaitMode::napi_thread_delayed;
+      wait.packets_released = -1;  // a NAPI thread's packets are not counted per run
+      break;
+    default: {
+      wait.mode = WaitMode::softirq_delayed;
+      const auto length_ns = static_cast<double>(wait.length_ns());
+      if (event.vector >= 0 && static_cast<double>(event.vector_ns) >= vector_part * length_ns) {
+        wait.mode = WaitMode::softirq_vector;
+        wait.vector = event.vector;
+        break;
+      }
+      for (const trace_wait& delay : cpu.ksoftirqd_delays) {
+        if (delay.end_ns > event.earliest_start_ns && delay.end_ns <= event.end_ns) {
+          wait.mode = WaitMode::ksoftirqd_delayed;
+          culprit = &delay.task;
+        }
+      }
+      break;
+    }
+  }
+
+  const KernelStack stack = interrupted_stack(addresses_of(*culprit), lookup_);
+  // User space and the idle loop cannot have interrupts off: if a timer was late there, the virtual CPU did not run.
+  const bool could_not_disable = event.kind == TRACE_IRQS_OFF && (culprit->pid == 0 || (stack.interrupted && stack.frames.empty()));
+  if (could_not_disable ||
+      (pending.stolen_ns >= 0 && static_cast<double>(pending.stolen_ns) >= stolen_part * static_cast<double>(wait.length_ns()))) {
+    wait.mode = WaitMode::vcpu_stolen;
+  }
+
+  if (sampled) {
+    if (const base::Status added = add_sampled_occupants(cpu, wait); !added) {
+      return added.error();
+    }
+  }
+  if (wait.occupants.empty()) {
+    base::Result<Occupant> seen_at_end = occupant(*culprit, stack);
+    if (!seen_at_end) {
+      return seen_at_end.error();
+    }
+    seen_at_end->held_ns = wait.length_ns();
+    wait.occupants.push_back(std::move(*seen_at_end));
+  }
+  return sink_.add(wait);
+}
+
+base::Status WaitAssembler::add_sampled_occupants(const CpuState& cpu, WaitRecord& wait) {
+  // One occupant per thread and system call; the stack shown is the one of its middle sample, past any start-up work.
+  std::map<std::pair<std::int32_t, std::int32_t>, std::vector<const trace_sample*>> groups;
+  std::int32_t total = 0;
+  for (const trace_sample& sample : cpu.samples) {
+    if (signed_ns(sample.time_ns) >= wait.start_ns && signed_ns(sample.time_ns) <= wait.end_ns) {
+      groups[{sample.task.pid, sample.task.syscall_number}].push_back(&sample);
+      ++total;
+    }
+  }
+  for (const auto& [key, samples] : groups) {
+    const trace_task& task = samples[samples.size() / 2]->task;
+    base::Result<Occupant> found = occupant(task, plain_stack(addresses_of(task), lookup_));
+    if (!found) {
+      return found.error();
+    }
+    found->sample_count = static_cast<std::int32_t>(samples.size());
+    found->held_ns = wait.length_ns() * found->sample_count / total;
+    wait.occupants.push_back(std::move(*found));
+  }
+  std::stable_sort(wait.occupants.begin(), wait.occupants.end(),
+                   [](const Occupant& a, const Occupant& b) { return a.held_ns > b.held_ns; });
+  if (wait.occupants.size() > occupant_limit) {
+    wait.occupants.resize(occupant_limit);
+  }
+  return base::ok();
+}
+
+base::Result<Occupant> WaitAssembler::occupant(const trace_task& task, const KernelStack& stack) {
+  Occupant result;
+  result.pid = task.pid;
+  result.tgid = task.tgid;
+  result.comm = text_of(task.comm);
+  result.kernel_thread = (task.flags & TRACE_TASK_KERNEL_THREAD) != 0U || task.pid == 0;
+  result.cgroup = path_of(task.cgroup, task.cgroup_bytes);
+  // Without a stack the registers alone decide: a plausible number is taken at its word.
+  const bool registers = (task.flags & TRACE_TASK_HAS_REGISTERS) != 0U && task.pid != 0 && task.syscall_number >= 0;
+  const bool in_system_call =
+      stack.frames.empty() ? task.stack_bytes <= 0 && task.syscall_number < evidence::syscall_number_limit : stack.in_system_call;
+  if (registers && in_system_call) {
+    result.syscall_number = task.syscall_number;
+    for (std::size_t i = 0; i < result.syscall_arguments.size(); ++i) {
+      result.syscall_arguments[i] = task.syscall_arguments[i];
+    }
+    if (task.file_bytes > 0 && evidence::syscall_takes_descriptor(task.syscall_number)) {
+      result.file = path_of(task.file, task.file_bytes);
+    }
+  }
+  if (!stack.frames.empty()) {
+    const base::Result<std::int64_t> id = sink_.add_stack(stack.frames);
+    if (!id) {
+      return id.error();
+    }
+    result.stack_id = *id;
+  }
+  return result;
+}
+
+base::Status WaitAssembler::write_packet(const trace_packet& packet) {
+  evidence::PacketRecord record;
+  // The wire carries 16 bits; the sequence nearest to the last one seen is meant. Half the range is 32,768 probes: 3 s at 10 kHz.
+  const auto difference =
+      static_cast<std::int16_t>(static_cast<std::uint16_t>(packet.sequence - static_cast<std::uint16_t>(last_sequence_)));
+  record.sequence = std::max<std::int64_t>(last_sequence_ + difference, 0);
+  last_sequence_ = std::max(last_sequence_, record.sequence);
+  record.leg = packet.is_reply != 0 ? evidence::PacketLeg::reply : evidence::PacketLeg::request;
+  record.netns_inode = packet.netns_inode;
+  record.ifindex = packet.ifindex;
+  record.device = text_of(packet.device);
+  record.cpu = static_cast<std::int32_t>(packet.cpu);
+  record.rx_queue = packet.rx_queue;
+  record.enqueued_ns = signed_ns(packet.enqueued_ns);
+  record.received_ns = signed_ns(packet.received_ns);
+  record.pid = packet.pid;
+  record.comm = text_of(packet.comm);
+  if (packet.pid == 0) {
+    record.served_by = evidence::ServedBy::idle;
+  } else if (record.comm.starts_with("ksoftirqd/")) {
+    record.served_by = evidence::ServedBy::ksoftirqd;
+  } else if (record.comm.starts_with("napi/")) {
+    record.served_by = evidence::ServedBy::napi_thread;
+  } else {
+    record.served_by = evidence::ServedBy::task;
+  }
+  return sink_.add(record);
+}
+
+base::Status WaitAssembler::write_flush(const trace_flush& flush) {
+  evidence::FlushRecord record;
+  record.cpu = static_cast<std::int32_t>(flush.cpu);
+  record.start_ns = signed_ns(flush.start_ns);
+  record.end_ns = signed_ns(flush.end_ns);
+  record.pid = flush.pid;
+  record.tgid = flush.tgid;
+  record.comm = text_of(flush.comm);
+  record.cgroup = path_of(flush.cgroup, flush.cgroup_bytes);
+  return sink_.add(record);
+}
+
+}  // namespace stallscope::trace

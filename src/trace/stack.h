@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace stallscope::trace {
+
+/// The kernel function an address lies in; empty when unknown.
+using SymbolLookup = std::function<std::string_view(std::uint64_t address)>;
+
+/// What a kernel stack says, innermost function first.
+struct KernelStack {
+  std::vector<std::string> frames;
+  /// An interrupt entry was found and cut off: the frames are those of the code it interrupted.
+  bool interrupted = false;
+  /// The frames lead to a system call's entry.
+  bool in_system_call = false;
+};
+
+/// The stack of a task that an interrupt has just found: the interrupt's own frames (all of them, when interrupts nest) are cut
+/// off. No frames are left when user space was interrupted.
+[[nodiscard]] KernelStack interrupted_stack(std::span<const std::uint64_t> addresses, const SymbolLookup& lookup);
+
+/// The stack as taken, without the frames of the tracing machinery itself.
+[[nodiscard]] KernelStack plain_stack(std::span<const std::uint64_t> addresses, const SymbolLookup& lookup);
+
+}  // namespace stallscope::trace

@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "trace/tracer.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <linux/perf_event.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#include <wait.skel.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <string>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/owned_fd.h"
+#include "bpf/load.h"
+#include "bpf/ring_buffer.h"
+#include "bpf/skeleton.h"
+#include "host/btf.h"
+#include "host/hooks.h"
+#include "host/symbols.h"
+#include "trace/assembler.h"
+#include "trace/wait_record.h"
+
+namespace stallscope::trace {
+namespace {
+
+using WaitSkeleton = bpf::Skeleton<wait_bpf, &wait_bpf::destroy>;
+
+struct LinkDeleter {
+  void operator()(bpf_link* link) const { bpf_link__destroy(link); }
+};
+using Link = std::unique_ptr<bpf_link, LinkDeleter>;
+
+/// A program of wait.bpf.c and the tracepoint it hooks.
+struct TracepointProgram {
+  bpf_program* program;
+  host::HookId hook;
+};
+
+std::array<TracepointProgram, 10> tracepoint_programs(const wait_bpf& skeleton) {
+  const auto& programs = skeleton.progs;
+  return {{{programs.on_hrtimer_expire, host::HookId::hrtimer_expire_entry},
+           {programs.on_softirq_raise, host::HookId::softirq_raise},
+           {programs.on_softirq_entry, host::HookId::softirq_entry},
+           {programs.on_softirq_exit, host::HookId::softirq_exit},
+           {programs.on_sched_wakeup, host::HookId::sched_wakeup},
+           {programs.on_sched_switch, host::HookId::sched_switch},
+           {programs.on_rstat_locked, host::HookId::cgroup_rstat_locked},
+           {programs.on_rstat_unlock, host::HookId::cgroup_rstat_unlock},
+           {programs.on_netif_rx, host::HookId::netif_rx_entry},
+           {programs.on_netif_receive_skb, host::HookId::netif_receive_skb}}};
+}
+
+evidence::GapRecord gap(host::HookId id, std::string reason) {
+  const host::Hook& hook = host::hook(id);
+  return {std::string(hook.name), std::move(reason), std::string(hook.cost)};
+}
+
+/// The CPU clock as a perf event of one CPU; its timer expires whether the CPU is idle or not.
+base::OwnedFd open_cpu_clock(int cpu, std::int64_t period_ns) {
+  perf_event_attr attributes{};
+  attributes.type = PERF_TYPE_SOFTWARE;
+  attributes.size = sizeof(attributes);
+  attributes.config = PERF_COUNT_SW_CPU_CLOCK;
+  attributes.sample_period = static_cast<__u64>(period_ns);
+  return base::OwnedFd(static_cast<int>(syscall(SYS_perf_event_open, &attributes, -1, cpu, -1, PERF_FLAG_FD_CLOEXEC)));
+}
+
+base::Error load_error(int error) {
+  std::string reason = base::errno_error("", "", error).reason;
+  if (const std::string said = bpf::last_messages(); !said.empty()) {
+    reason += " (" + said + ")";
+  }
+  return {"load", "the tracer", std::move(reason), "stallscope doctor says what this host can observe."};
+}
+
+}  // namespace
+
+class Tracer::Impl {
+ public:
+  Impl(const TracerOptions& options, Sink& sink, host::KernelSymbols symbols)
+      : options_(options),
+        symbols_(std::move(symbols)),
+        assembler_([this](std::uint64_t address) { return symbols_.function_at(address); }, sink) {}
+
+  base::Status load(const host::Btf& btf);
+  base::Status attach();
+  base::Status drain(int timeout_ms);
+  base::Status stop();
+  [[nodiscard]] const std::vector<evidence::GapRecord>& gaps() const { return gaps_; }
+  [[nodiscard]] std::vector<evidence::LossRecord> losses() const;
+
+ private:
+  void attach_cpu_clocks();
+  [[nodiscard]] std::int64_t lost_count() const;
+
+  TracerOptions options_;
+  host::KernelSymbols symbols_;
+  WaitAssembler assembler_;
+  // The first error of the sink; records that follow are not offered to it any more.
+  base::Status sink_status_ = base::ok();
+  WaitSkeleton skeleton_;
+  // After the skeleton, so that programs are detached before it goes.
+  std::vector<Link> links_;
+  std::optional<bpf::RingBuffer> ring_;
+  std::vector<evidence::GapRecord> gaps_;
+  std::int64_t lost_at_stop_ = -1;
+};
+
+base::Status Tracer::Impl::load(const host::Btf& btf) {
+  skeleton_.reset(wait_bpf::open());
+  if (!skeleton_) {
+    return load_error(errno);
+  }
+  skeleton_->rodata->threshold_ns = static_cast<__u64>(options_.wait_threshold_ns);
+  if (options_.icmp_identifier) {
+    skeleton_->rodata->icmp_identifier = __builtin_bswap16(*options_.icmp_identifier);
+    skeleton_->rodata->watch_probes = true;
+  }
+  for (const TracepointProgram& entry : tracepoint_programs(*skeleton_)) {
+    if (!btf.has_tracepoint(std::string(host::hook(entry.hook).name))) {
+      bpf_program__set_autoload(entry.program, false);
+      gaps_.push_back(gap(entry.hook, "this kernel has no such tracepoint"));
+    }
+  }
+  if (!options_.icmp_identifier) {
+    bpf_program__set_autoload(skeleton_->progs.on_netif_rx, false);
+  }
+  bpf_map__set_max_entries(skeleton_->maps.events, options_.ring_buffer_bytes);
+  if (const int error = wait_bpf::load(skeleton_.get()); error != 0) {
+    return load_error(-error);
+  }
+  base::Result<bpf::RingBuffer> ring =
+      bpf::RingBuffer::open(bpf_map__fd(skeleton_->maps.events), [this](const void* record, std::size_t size_bytes) {
+        if (sink_status_) {
+          sink_status_ = assembler_.on_record(record, size_bytes);
+        }
+      });
+  if (!ring) {
+    return ring.error();
+  }
+  ring_ = std::move(*ring);
+  return base::ok();
+}
+
+base::Status Tracer::Impl::attach() {
+  std::size_t attached_count = 0;
+  int last_error = 0;
+  for (const TracepointProgram& entry : tracepoint_programs(*skeleton_)) {
+    if (!bpf_program__autoload(entry.program)) {
+      continue;
+    }
+    Link link(bpf_program__attach(entry.program));
+    if (!link) {
+      last_error = errno;
+      gaps_.push_back(gap(entry.hook, base::errno_error("", "", last_error).reason));
+      continue;
+    }
+    links_.push_back(std::move(link));
+    ++attached_count;
+  }
+  if (attached_count == 0) {
+    return load_error(last_error);
+  }
+  attach_cpu_clocks();
+  // The programs' own frames must resolve too, to be recognised and left out of stacks.
+  if (const base::Status reloaded = symbols_.reload(); !reloaded || symbols_.addresses_hidden()) {
+    gaps_.push_back({"kernel stacks", reloaded ? "/proc/kallsyms shows no addresses" : reloaded.error().reason,
+                     "Functions are shown as addresses, and a culprit is known by its task and system call only."});
+  }
+  return base::ok();
+}
+
+void Tracer::Impl::attach_cpu_clocks() {
+  const int cpu_count = libbpf_num_possible_cpus();
+  int failed_errno = 0;
+  for (int cpu = 0; cpu < cpu_count; ++cpu) {
+    base::OwnedFd clock = open_cpu_clock(cpu, options_.sample_period_ns);
+    if (!clock) {
+      // A possible CPU that is not online has no clock and no packets.
+      failed_errno = errno == ENODEV ? failed_errno : errno;
+      continue;
+    }
+    // The descriptor belongs to the link from here on; on failure it is still ours.
+    Link link(bpf_program__attach_perf_event(skeleton_->progs.on_cpu_clock, clock.get()));
+    if (!link) {
+      failed_errno = errno;
+      continue;
+    }
+    (void)clock.release();
+    links_.push_back(std::move(link));
+  }
+  if (failed_errno != 0) {
+    gaps_.push_back(gap(host::HookId::cpu_clock, base::errno_error("", "", failed_errno).reason));
+  }
+}
+
+base::Status Tracer::Impl::drain(int timeout_ms) {
+  if (const base::Status polled = ring_->poll(timeout_ms); !polled) {
+    return polled.error();
+  }
+  if (!sink_status_) {
+    return sink_status_.error();
+  }
+  return assembler_.settle(base::monotonic_ns());
+}
+
+base::Status Tracer::Impl::stop() {
+  links_.clear();
+  if (const base::Status consumed = ring_->consume(); !consumed) {
+    return consumed.error();
+  }
+  lost_at_stop_ = lost_count();
+  if (!sink_status_) {
+    return sink_status_.error();
+  }
+  return assembler_.finish();
+}
+
+std::int64_t Tracer::Impl::lost_count() const {
+  if (lost_at_stop_ >= 0) {
+    return lost_at_stop_;
+  }
+  const std::uint32_t key = TRACE_COUNTER_LOST;
+  std::vector<std::uint64_t> per_cpu(static_cast<std::size_t>(std::max(libbpf_num_possible_cpus(), 1)));
+  std::int64_t total = 0;
+  if (bpf_map_lookup_elem(bpf_map__fd(skeleton_->maps.counters), &key, per_cpu.data()) == 0) {
+    for (const std::uint64_t count : per_cpu) {
+      total += static_cast<std::int64_t>(count);
+    }
+  }
+  return total;
+}
+
+std::vector<evidence::LossRecord> Tracer::Impl::losses() const {
+  std::vector<evidence::LossRecord> losses;
+  if (const std::int64_t lost = lost_count(); lost > 0) {
+    losses.push_back({"the tracer's ring buffer was full", lost});
+  }
+  if (assembler_.malformed_count() > 0) {
+    losses.push_back({"the tracer's records were malformed", assembler_.malformed_count()});
+  }
+  return losses;
+}
+
+Tracer::Tracer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Tracer::Tracer(Tracer&&) noexcept = default;
+Tracer& Tracer::operator=(Tracer&&) noexcept = default;
+Tracer::~Tracer() = default;
+
+base::Result<Tracer> Tracer::start(const TracerOptions& options, Sink& sink) {
+  bpf::capture_library_messages();
+  const base::Result<host::Btf> btf = host::Btf::load();
+  if (!btf) {
+    return btf.error();
+  }
+  base::Result<host::KernelSymbols> symbols = host::KernelSymbols::load();
+  if (!symbols) {
+    return symbols.error();
+  }
+  auto impl = std::make_unique<Impl>(options, sink, std::move(*symbols));
+  if (const base::Status loaded = impl->load(*btf); !loaded) {
+    return loaded.error();
+  }
+  if (const base::Status attached = impl->attach(); !attached) {
+    return attached.error();
+  }
+  return Tracer(std::move(impl));
+}
+
+base::Status Tracer::drain(int timeout_ms) {
+  return impl_->drain(timeout_ms);
+}
+
+base::Status Tracer::stop() {
+  return impl_->stop();
+}
+
+const std::vector<evidence::GapRecord>& Tracer::gaps() const {
+  return impl_->gaps();
+}
+
+std::vector<evidence::LossRecord> Tracer::losses() const {
+  return impl_->losses();
+}
+
+}  // namespace stallscope::trace
