@@ -49,7 +49,7 @@ std::string path_of(const char* names, std::uint32_t size_bytes) {
 
 template <std::size_t size>
 std::string text_of(const char (&field)[size]) {
-  return {field, strnlen(field, size)};
+  return {static_cast<const char*>(field), strnlen(field, size)};
 }
 
 std::span<const std::uint64_t> addresses_of(const trace_task& task) {
