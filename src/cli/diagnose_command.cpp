@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <memory>
+#include <string>
+
+#include "base/units.h"
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+#include "cli/recorder.h"
+#include "cli/report_output.h"
+#include "cli/terminal.h"
+#include "probe/icmp_prober.h"
+
+namespace stallscope::cli {
+namespace {
+
+constexpr std::int64_t shortest_recording_ns = base::ns_per_s;
+constexpr std::int64_t longest_recording_ns = 24 * 3600 * base::ns_per_s;
+constexpr std::int64_t longest_interval_ns = 10 * base::ns_per_s;
+/// Below, every wait of a busy machine would be recorded, and their number becomes the load.
+constexpr std::int64_t lowest_threshold_ns = 100 * base::ns_per_us;
+constexpr std::int64_t highest_threshold_ns = 10 * base::ns_per_s;
+
+struct DiagnoseOptions {
+  std::string target;
+  std::string duration = "20s";
+  std::string interval = "10ms";
+  std::string threshold = "1ms";
+  std::string netns;
+  int probe_cpu = -1;
+  std::string out;
+  bool no_read_cost = false;
+  bool slabinfo = false;
+  bool json = false;
+  bool all = false;
+};
+
+base::Result<RecordOptions> record_options(const DiagnoseOptions& given) {
+  const base::Result<std::int64_t> duration =
+      base::parse_duration("--for", given.duration, shortest_recording_ns, longest_recording_ns);
+  if (!duration) {
+    return duration.error();
+  }
+  const base::Result<std::int64_t> interval =
+      base::parse_duration("--interval", given.interval, probe::EchoOptions::minimum_interval_ns, longest_interval_ns);
+  if (!interval) {
+    return interval.error();
+  }
+  const base::Result<std::int64_t> threshold =
+      base::parse_duration("--threshold", given.threshold, lowest_threshold_ns, highest_threshold_ns);
+  if (!threshold) {
+    return threshold.error();
+  }
+  RecordOptions options;
+  options.target = given.target;
+  options.duration_ns = *duration;
+  options.probe_interval_ns = *interval;
+  options.wait_threshold_ns = *threshold;
+  options.probe_netns = given.netns;
+  if (given.probe_cpu >= 0) {
+    options.probe_cpu = given.probe_cpu;
+  }
+  options.bundle_path = given.out;
+  options.read_cost = !given.no_read_cost;
+  options.slabinfo_anyway = given.slabinfo;
+  return options;
+}
+
+/// One line on standard error that a person watching sees rewritten; nothing where nobody watches.
+class ProgressLine {
+ public:
+  explicit ProgressLine(const std::string& target) : target_(target), shown_(describe_terminal(STDERR_FILENO).interactive) {}
+  ~ProgressLine() {
+    if (shown_) {
+      fmt::print(stderr, "\r\x1b[K");
+    }
+  }
+  ProgressLine(const ProgressLine&) = delete;
+  ProgressLine& operator=(const ProgressLine&) = delete;
+  ProgressLine(ProgressLine&&) = delete;
+  ProgressLine& operator=(ProgressLine&&) = delete;
+
+  void show(const RecordProgress& progress) const {
+    if (!shown_) {
+      return;
+    }
+    const std::string what = target_.empty() ? "watching this node" : fmt::format("{} probes", base::format_count(progress.probe_count));
+    fmt::print(stderr, "\r\x1b[K{} of {} s: {}, {} waits recorded (Ctrl-C ends early and reports)", progress.elapsed_ns / base::ns_per_s,
+               progress.planned_ns / base::ns_per_s, what, base::format_count(progress.wait_count));
+    (void)std::fflush(stderr);
+  }
+
+ private:
+  const std::string& target_;
+  bool shown_;
+};
+
+int run_diagnose(const DiagnoseOptions& given) {
+  const base::Result<RecordOptions> options = record_options(given);
+  if (!options) {
+    print_error(options.error());
+    return exit_error;
+  }
+  const InterruptGuard interrupts;
+  base::Result<RecordOutcome> outcome = [&] {
+    const ProgressLine progress(given.target);
+    return record(*options, [&](const RecordProgress& now) { progress.show(now); });
+  }();
+  if (!outcome) {
+    print_error(outcome.error());
+    return exit_error;
+  }
+  const int status = report_bundle(outcome->bundle_path, {.json = given.json, .all = given.all});
+  if (outcome->error) {
+    base::Error error = *outcome->error;
+    error.hint = "The report covers what was recorded until then, in " + outcome->bundle_path + ".";
+    print_error(error);
+    return exit_error;
+  }
+  return status;
+}
+
+}  // namespace
+
+void add_diagnose_command(CLI::App& app, int& exit_status) {
+  CLI::App* command = app.add_subcommand("diagnose", "Find out why received packets wait: record, analyse, report");
+  auto options = std::make_shared<DiagnoseOptions>();
+  command->add_option("target", options->target,
+                      "Host name or IPv4 address to probe with ICMP echo. Without it, this node's own traffic is watched and "
+                      "nothing is sent");
+  command->add_option("--for", options->duration, "How long to record (1s to 24h)")->capture_default_str();
+  command->add_option("--interval", options->interval, "Time between two probes (100us to 10s)")->capture_default_str();
+  command->add_option("--threshold", options->threshold, "Record waits from this length on (100us to 10s)")->capture_default_str();
+  command->add_option("--netns", options->netns, "Network namespace to probe from: a name of ip-netns(8), or a path");
+  command->add_option("--probe-cpu", options->probe_cpu, "CPU to probe from; by default any, leaving a CPU that makes probes late")
+      ->check(CLI::NonNegativeNumber);
+  command->add_option("-o,--out", options->out, "File for the evidence; by default TARGET-DATE.stall in this directory");
+  command->add_flag("--no-read-cost", options->no_read_cost,
+                    "Do not measure what a read of memory.stat costs: such a read can itself hold interrupts off");
+  command->add_flag("--slabinfo", options->slabinfo, "Read /proc/slabinfo even where that holds interrupts off (before Linux 6.10)");
+  command->add_flag("--json", options->json, "Print the report as JSON");
+  command->add_flag("--all", options->all, "List every stall, not only the longest");
+  command->footer(
+      "EXAMPLES\n"
+      "  sudo stallscope diagnose 10.0.1.2 --for 20s\n"
+      "      Probe a host every 10 ms for 20 s; if its kernel is this one, name what held its packets.\n"
+      "  sudo stallscope diagnose\n"
+      "      On a suspect node: watch its own traffic for 20 s, with no probe at all.\n"
+      "  sudo stallscope diagnose 10.0.1.2 --netns blue --interval 1ms -o blue.stall\n"
+      "      Probe from the network namespace blue, ten times as often, and keep the evidence in blue.stall.\n"
+      "  stallscope report blue.stall --json | jq .findings\n"
+      "      Read the verdict of a recording again, without privileges.");
+  command->callback([options, &exit_status] { exit_status = run_diagnose(*options); });
+}
+
+}  // namespace stallscope::cli

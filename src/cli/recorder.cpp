@@ -1,0 +1,441 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/recorder.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <stop_token>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "census/census.h"
+#include "cli/app.h"
+#include "cli/interrupt.h"
+#include "evidence/bundle.h"
+#include "host/counters.h"
+#include "host/kernel.h"
+#include "probe/icmp_prober.h"
+#include "probe/local_address.h"
+#include "probe/resolve.h"
+#include "trace/tracer.h"
+
+namespace stallscope::cli {
+namespace {
+
+using base::Error;
+using base::Result;
+using base::Status;
+using evidence::BundleWriter;
+
+/// How long a drain waits for events: also how soon Ctrl-C is noticed.
+constexpr int drain_timeout_ms = 100;
+/// What a SIGKILL can lose.
+constexpr std::int64_t commit_interval_ns = base::ns_per_s;
+
+/// The tracer's records into the bundle.
+class BundleSink : public trace::Sink {
+ public:
+  explicit BundleSink(BundleWriter& bundle) : bundle_(bundle) {}
+  Result<std::int64_t> add_stack(std::span<const std::string> frames) override { return bundle_.add_stack(frames); }
+  Status add(const evidence::WaitRecord& wait) override {
+    ++wait_count_;
+    return bundle_.add(wait);
+  }
+  Status add(const evidence::FlushRecord& flush) override { return bundle_.add(flush); }
+  Status add(const evidence::PacketRecord& packet) override { return bundle_.add(packet); }
+  [[nodiscard]] std::int64_t wait_count() const { return wait_count_; }
+
+ private:
+  BundleWriter& bundle_;
+  std::int64_t wait_count_ = 0;
+};
+
+/// Runs the prober on a thread of its own and hands its records over to the thread that owns the bundle.
+class ProbeThread {
+ public:
+  explicit ProbeThread(probe::IcmpProber prober)
+      : prober_(std::move(prober)), thread_([this](const std::stop_token& stop) { run(stop); }) {}
+
+  void request_stop() { thread_.request_stop(); }
+  [[nodiscard]] bool finished() const { return finished_.load(std::memory_order_acquire); }
+  /// What came since the last call.
+  [[nodiscard]] std::vector<evidence::ProbeRecord> take() {
+    const std::lock_guard lock(mutex_);
+    return std::exchange(records_, {});
+  }
+  /// Only once finished() is true.
+  [[nodiscard]] const Result<probe::EchoSummary>& summary() const { return summary_; }
+
+ private:
+  void run(const std::stop_token& stop) {
+    summary_ = prober_.run(stop, [this](std::span<const evidence::ProbeRecord> records) {
+      const std::lock_guard lock(mutex_);
+      records_.insert(records_.end(), records.begin(), records.end());
+    });
+    finished_.store(true, std::memory_order_release);
+  }
+
+  probe::IcmpProber prober_;
+  std::mutex mutex_;
+  std::vector<evidence::ProbeRecord> records_;
+  Result<probe::EchoSummary> summary_ = Error{"probe", "", "not finished", ""};
+  std::atomic<bool> finished_ = false;
+  std::jthread thread_;  // last: it ends before what it uses
+};
+
+/// A name that can be part of a file name.
+std::string file_stem(const std::string& name) {
+  std::string stem = name;
+  std::replace_if(
+      stem.begin(), stem.end(), [](char c) { return c == '/' || c == ':' || static_cast<unsigned char>(c) <= ' '; }, '_');
+  return stem;
+}
+
+/// "10.0.1.2-20261123T0304.stall", or with -2, -3 ... where that is taken.
+std::string unused_bundle_path(const std::string& stem) {
+  const std::string base_path = stem + "-" + base::compact_date(base::realtime_ns());
+  std::string path = base_path + ".stall";
+  for (int number = 2; ::access(path.c_str(), F_OK) == 0; ++number) {
+    path = fmt::format("{}-{}.stall", base_path, number);
+  }
+  return path;
+}
+
+class Recording {
+ public:
+  Recording(const RecordOptions& options, const std::function<void(const RecordProgress&)>& on_progress)
+      : options_(options), on_progress_(on_progress) {}
+
+  Result<RecordOutcome> run();
+
+ private:
+  Status prepare_probe();
+  Status start_tracer();
+  Status create_bundle();
+  Status observe();
+  Status take_probes();
+  Status finish();
+  Status add_census();
+  Status add_counters();
+  Status add_prober_findings();
+  [[nodiscard]] bool tracer_required() const { return run_.target.empty() || run_.target_is_local; }
+
+  const RecordOptions& options_;
+  const std::function<void(const RecordProgress&)>& on_progress_;
+  evidence::RunRecord run_;
+  std::vector<evidence::GapRecord> gaps_;
+  std::optional<probe::IcmpProber> prober_;
+  std::optional<BundleWriter> bundle_;
+  std::unique_ptr<BundleSink> sink_;
+  std::optional<trace::Tracer> tracer_;
+  std::unique_ptr<ProbeThread> probe_thread_;
+  std::vector<host::CounterValue> counters_before_;
+  std::int64_t probe_count_ = 0;
+  bool interrupted_ = false;
+};
+
+Status Recording::prepare_probe() {
+  run_.target = options_.target;
+  if (options_.target.empty()) {
+    return base::ok();
+  }
+  const Result<in_addr> address = probe::resolve_target(options_.target);
+  if (!address) {
+    return address.error();
+  }
+  run_.target_address = probe::format_address(*address);
+  run_.probe_netns = options_.probe_netns;
+  run_.probe_interval_ns = options_.probe_interval_ns;
+
+  const Result<probe::LocalAddressSearch> search = probe::find_local_address(*address);
+  if (!search) {
+    return search.error();
+  }
+  run_.target_is_local = !search->matches.empty();
+  if (!run_.target_is_local && !search->not_searched.empty()) {
+    gaps_.push_back({"network namespaces of this host", search->not_searched.front(),
+                     "Whether the target is a namespace of this host is not known; it is taken for a remote one."});
+  }
+
+  probe::EchoOptions echo;
+  echo.target = *address;
+  echo.netns = options_.probe_netns;
+  echo.interval_ns = options_.probe_interval_ns;
+  echo.duration_ns = options_.duration_ns;
+  echo.cpu = options_.probe_cpu;
+  Result<probe::IcmpProber> prober = probe::IcmpProber::open(echo);
+  if (!prober) {
+    return prober.error();
+  }
+  prober_ = std::move(*prober);
+  return base::ok();
+}
+
+Status Recording::create_bundle() {
+  const host::Kernel kernel = host::read_kernel();
+  run_.tool_version = std::string(version());
+  run_.hostname = kernel.hostname;
+  run_.kernel_release = kernel.release;
+  run_.boot_id = kernel.boot_id;
+  run_.cpu_count = static_cast<std::int32_t>(kernel.online_cpus.size());
+  run_.planned_duration_ns = options_.duration_ns;
+  run_.wait_threshold_ns = options_.wait_threshold_ns;
+  run_.realtime_offset_ns = base::realtime_offset_ns();
+  run_.start_ns = base::monotonic_ns();
+  run_.end_ns = run_.start_ns;
+  const std::string stem = options_.target.empty() ? run_.hostname : options_.target;
+  Result<BundleWriter> bundle =
+      BundleWriter::create(options_.bundle_path.empty() ? unused_bundle_path(file_stem(stem)) : options_.bundle_path, run_);
+  if (!bundle) {
+    return bundle.error();
+  }
+  bundle_ = std::move(*bundle);
+  sink_ = std::make_unique<BundleSink>(*bundle_);
+  return base::ok();
+}
+
+Status Recording::start_tracer() {
+  trace::TracerOptions options;
+  options.wait_threshold_ns = options_.wait_threshold_ns;
+  options.ring_buffer_bytes = options_.ring_buffer_bytes;
+  if (prober_) {
+    options.icmp_identifier = prober_->identifier();
+  }
+  Result<trace::Tracer> tracer = trace::Tracer::start(options, *sink_);
+  if (tracer) {
+    tracer_ = std::move(*tracer);
+    run_.traced = true;
+    gaps_.insert(gaps_.end(), tracer_->gaps().begin(), tracer_->gaps().end());
+    return base::ok();
+  }
+  if (tracer_required()) {
+    return tracer.error();
+  }
+  // Probing a remote host still tells when and how long it stalls.
+  gaps_.push_back({"waits on this host", tracer.error().reason,
+                   "If this host itself delays the replies, that cannot be told from a delay at the target."});
+  return base::ok();
+}
+
+Status Recording::take_probes() {
+  if (!probe_thread_) {
+    return base::ok();
+  }
+  for (const evidence::ProbeRecord& probe : probe_thread_->take()) {
+    ++probe_count_;
+    if (const Status added = bundle_->add(probe); !added) {
+      return added.error();
+    }
+  }
+  return base::ok();
+}
+
+Status Recording::observe() {
+  run_.start_ns = base::monotonic_ns();
+  if (prober_) {
+    probe_thread_ = std::make_unique<ProbeThread>(std::move(*prober_));
+  }
+  const std::int64_t deadline_ns = run_.start_ns + options_.duration_ns;
+  std::int64_t next_commit_ns = run_.start_ns + commit_interval_ns;
+  while (true) {
+    // Read first: what the prober handed over before it finished is then taken below.
+    const bool prober_finished = probe_thread_ == nullptr || probe_thread_->finished();
+    if (tracer_) {
+      if (const Status drained = tracer_->drain(drain_timeout_ms); !drained) {
+        return drained.error();
+      }
+    } else {
+      std::this_thread::sleep_for(std::chrono::milliseconds(drain_timeout_ms));
+    }
+    if (const Status taken = take_probes(); !taken) {
+      return taken.error();
+    }
+    const std::int64_t now_ns = base::monotonic_ns();
+    run_.end_ns = now_ns;
+    if (now_ns >= next_commit_ns) {
+      next_commit_ns = now_ns + commit_interval_ns;
+      if (const Status updated = bundle_->update_run(run_); !updated) {
+        return updated.error();
+      }
+      if (const Status committed = bundle_->commit(); !committed) {
+        return committed.error();
+      }
+    }
+    if (on_progress_) {
+      on_progress_({std::min(now_ns - run_.start_ns, options_.duration_ns), options_.duration_ns, probe_count_, sink_->wait_count()});
+    }
+    if (InterruptGuard::requested() && !interrupted_) {
+      interrupted_ = true;
+      if (probe_thread_) {
+        probe_thread_->request_stop();
+      }
+    }
+    // With a probe the prober decides: it waits for late replies.
+    if (probe_thread_ ? prober_finished : (interrupted_ || now_ns >= deadline_ns)) {
+      return base::ok();
+    }
+  }
+}
+
+Status Recording::add_counters() {
+  const Result<std::vector<host::CounterValue>> after = host::read_counters();
+  if (!after || counters_before_.empty()) {
+    return bundle_->add(evidence::GapRecord{"packet and steal counters", after ? "not readable at the start" : after.error().reason,
+                                            "Drops, NAPI budget squeezes and stolen CPU time are not known."});
+  }
+  for (const host::CounterValue& value : *after) {
+    const auto before = std::find_if(counters_before_.begin(), counters_before_.end(), [&](const host::CounterValue& candidate) {
+      return candidate.name == value.name && candidate.cpu == value.cpu;
+    });
+    if (before == counters_before_.end()) {
+      continue;  // a CPU that came online meanwhile
+    }
+    const std::int64_t increase = value.name.starts_with("softnet.") ? host::softnet_increase(before->value, value.value)
+                                                                     : value.value - before->value;
+    if (const Status added = bundle_->add(evidence::CounterRecord{value.name, value.cpu, before->value, before->value + increase});
+        !added) {
+      return added.error();
+    }
+  }
+  return base::ok();
+}
+
+Status Recording::add_census() {
+  census::CensusOptions options;
+  options.read_cost = options_.read_cost;
+  options.slabinfo_anyway = options_.slabinfo_anyway;
+  const census::CensusResult census = census::take_census(options);
+  gaps_.insert(gaps_.end(), census.gaps.begin(), census.gaps.end());
+  if (const Status added = bundle_->add(census.memcgs); !added) {
+    return added.error();
+  }
+  const auto add_all = [this](const auto& records) -> Status {
+    for (const auto& record : records) {
+      if (const Status added = bundle_->add(record); !added) {
+        return added.error();
+      }
+    }
+    return base::ok();
+  };
+  for (const Status& added :
+       {add_all(census.pinning_files), add_all(census.stat_reads), add_all(census.memory), add_all(census.slabs)}) {
+    if (!added) {
+      return added.error();
+    }
+  }
+  return base::ok();
+}
+
+Status Recording::add_prober_findings() {
+  if (!probe_thread_) {
+    return base::ok();
+  }
+  const Result<probe::EchoSummary>& summary = probe_thread_->summary();
+  if (!summary) {
+    return summary.error();
+  }
+  if (summary->socket_drops > 0) {
+    if (const Status added =
+            bundle_->add(evidence::LossRecord{"replies dropped at the prober's full socket", summary->socket_drops});
+        !added) {
+      return added.error();
+    }
+  }
+  if (summary->counts.send_failed > 0) {
+    const int error = summary->send_errors.empty() ? 0 : summary->send_errors.front().error_number;
+    gaps_.push_back({fmt::format("{} probes that could not be sent", base::format_count(summary->counts.send_failed)),
+                     base::errno_error("", "", error).reason, "They count as lost."});
+  }
+  if (!summary->icmp_errors.empty()) {
+    const probe::IcmpErrorCount& first = summary->icmp_errors.front();
+    gaps_.push_back({fmt::format("{} probes answered by an ICMP error", base::format_count(first.count)),
+                     fmt::format("{} from {}", probe::icmp_error_name(first.type, first.code), probe::format_address(first.reporter)),
+                     "They count as lost."});
+  }
+  if (summary->clock_steps > 0) {
+    gaps_.push_back({"exact receive times", fmt::format("the wall clock was stepped {} times", summary->clock_steps),
+                     "Some round-trip times were taken when the reply was read, and are too long by the reading delay."});
+  }
+  return base::ok();
+}
+
+Status Recording::finish() {
+  if (tracer_) {
+    if (const Status stopped = tracer_->stop(); !stopped) {
+      return stopped.error();
+    }
+    for (const evidence::LossRecord& loss : tracer_->losses()) {
+      if (const Status added = bundle_->add(loss); !added) {
+        return added.error();
+      }
+    }
+  }
+  for (const auto& step : {&Recording::take_probes, &Recording::add_prober_findings, &Recording::add_counters, &Recording::add_census}) {
+    if (const Status done = (this->*step)(); !done) {
+      return done.error();
+    }
+  }
+  for (const evidence::GapRecord& gap : gaps_) {
+    if (const Status added = bundle_->add(gap); !added) {
+      return added.error();
+    }
+  }
+  run_.state = interrupted_ ? "interrupted" : "finished";
+  if (const Status updated = bundle_->update_run(run_); !updated) {
+    return updated.error();
+  }
+  return bundle_->commit();
+}
+
+Result<RecordOutcome> Recording::run() {
+  if (const Status prepared = prepare_probe(); !prepared) {
+    return prepared.error();
+  }
+  if (const Status created = create_bundle(); !created) {
+    return created.error();
+  }
+  const std::string path = bundle_->path();
+  // Nothing has been recorded yet: what fails here leaves no file behind.
+  if (const Status started = start_tracer(); !started) {
+    bundle_.reset();
+    ::unlink(path.c_str());
+    return started.error();
+  }
+  if (const Result<std::vector<host::CounterValue>> counters = host::read_counters(); counters) {
+    counters_before_ = *counters;
+  }
+
+  RecordOutcome outcome;
+  outcome.bundle_path = path;
+  Status status = observe();
+  if (status) {
+    status = finish();
+  }
+  if (!status && probe_count_ == 0 && probe_thread_ && probe_thread_->finished() && !probe_thread_->summary()) {
+    // The prober could not even start (a CPU it may not use): there is nothing worth keeping.
+    bundle_.reset();
+    ::unlink(path.c_str());
+    return status.error();
+  }
+  outcome.interrupted = interrupted_;
+  if (!status) {
+    outcome.error = status.error();
+  }
+  return outcome;
+}
+
+}  // namespace
+
+Result<RecordOutcome> record(const RecordOptions& options, const std::function<void(const RecordProgress&)>& on_progress) {
+  return Recording(options, on_progress).run();
+}
+
+}  // namespace stallscope::cli

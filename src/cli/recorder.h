@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+
+#include "base/result.h"
+#include "base/units.h"
+
+namespace stallscope::cli {
+
+struct RecordOptions {
+  /// Host name or address to probe; empty to watch this node's own traffic without a probe.
+  std::string target;
+  std::int64_t duration_ns = 20 * base::ns_per_s;
+  std::int64_t probe_interval_ns = 10 * base::ns_per_ms;
+  std::string probe_netns;
+  std::optional<std::int32_t> probe_cpu;
+  /// Where the bundle goes; empty for a name made of the target and the time, in the current directory.
+  std::string bundle_path;
+  std::int64_t wait_threshold_ns = base::ns_per_ms;
+  std::uint32_t ring_buffer_bytes = 8U << 20U;
+  bool read_cost = true;
+  bool slabinfo_anyway = false;
+};
+
+/// What a person watching sees while it records.
+struct RecordProgress {
+  std::int64_t elapsed_ns = 0;
+  std::int64_t planned_ns = 0;
+  std::int64_t probe_count = 0;
+  std::int64_t wait_count = 0;
+};
+
+struct RecordOutcome {
+  std::string bundle_path;
+  bool interrupted = false;
+  /// Why recording ended before its time (a full disk). The bundle holds what came before.
+  std::optional<base::Error> error;
+};
+
+/// Records into a new bundle until the duration has passed or an InterruptGuard was asked to end: probes and traces at once, takes
+/// the census afterwards. Fails without leaving a bundle when nothing can be recorded.
+[[nodiscard]] base::Result<RecordOutcome> record(const RecordOptions& options,
+                                                 const std::function<void(const RecordProgress&)>& on_progress);
+
+}  // namespace stallscope::cli

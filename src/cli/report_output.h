@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <string>
+
+namespace stallscope::cli {
+
+struct ReportOutputOptions {
+  bool json = false;
+  /// Every stall, not only the longest.
+  bool all = false;
+};
+
+/// Reads a bundle, diagnoses it and prints the report to standard output, errors to standard error. Returns the exit status.
+[[nodiscard]] int report_bundle(const std::string& path, const ReportOutputOptions& options);
+
+}  // namespace stallscope::cli
