@@ -35,7 +35,7 @@ TEST(FindMemoryCgroups, TakesVersion2OnlyWithTheController) {
 TEST(FindMemoryCgroups, SaysWhyThereIsNone) {
   FakeTree tree;
   EXPECT_NE(find_memory_cgroups(tree.files()).reason.find("mounts"), std::string::npos);
-  tree.add("/proc/self/mounts", "proc\n\\\n\\04 \\9 cgroup memory\n");
+  tree.add("/proc/self/mounts", "proc\n\\\n\\04 \\9 cgroup cpu\n");
   const MemoryCgroups none = find_memory_cgroups(tree.files());
   EXPECT_EQ(none.version, 0);
   EXPECT_NE(none.reason, "");
