@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "host/btf.h"
+
+#include <bpf/btf.h>
+#include <bpf/libbpf.h>
+
+#include <cerrno>
+#include <span>
+#include <string_view>
+
+namespace stallscope::host {
+namespace {
+
+constexpr std::string_view btf_path = "/sys/kernel/btf/vmlinux";
+/// Anonymous structs nest a few deep in the kernel; a damaged file must not recurse for ever.
+constexpr int nesting_limit = 16;
+
+std::span<const btf_member> members_of(const btf_type* type) {
+  return {btf_members(type), btf_vlen(type)};
+}
+
+bool member_in(const btf* types, unsigned type_id, std::string_view wanted, int depth) {
+  const btf_type* const type = btf__type_by_id(types, type_id);
+  if (type == nullptr || !btf_is_composite(type) || depth > nesting_limit) {
+    return false;
+  }
+  for (const btf_member& member : members_of(type)) {
+    const char* const name = btf__name_by_offset(types, member.name_off);
+    if (name == nullptr || *name == '\0') {
+      if (member_in(types, member.type, wanted, depth + 1)) {
+        return true;
+      }
+    } else if (wanted == name) {
+      return true;
+    }
+  }
+  return false;
+}
+
+int find_composite(const btf* types, const std::string& name) {
+  const int id = btf__find_by_name_kind(types, name.c_str(), BTF_KIND_STRUCT);
+  return id > 0 ? id : btf__find_by_name_kind(types, name.c_str(), BTF_KIND_UNION);
+}
+
+}  // namespace
+
+void Btf::Free::operator()(struct btf* btf) const {
+  btf__free(btf);
+}
+
+base::Result<Btf> Btf::load(const FileTree& files) {
+  const std::string path = files.path(btf_path);
+  struct btf* const loaded = btf__parse(path.c_str(), nullptr);
+  if (loaded == nullptr) {
+    return base::errno_error("read the kernel's type information from", path, errno,
+                             "It needs a kernel built with CONFIG_DEBUG_INFO_BTF=y (Linux 5.4 or later).");
+  }
+  return Btf(loaded);
+}
+
+bool Btf::has_tracepoint(const std::string& name) const {
+  return btf__find_by_name_kind(btf_.get(), ("btf_trace_" + name).c_str(), BTF_KIND_TYPEDEF) > 0;
+}
+
+bool Btf::has_type(const std::string& name) const {
+  return find_composite(btf_.get(), name) > 0;
+}
+
+bool Btf::has_member(const std::string& type, const std::string& member) const {
+  const int id = find_composite(btf_.get(), type);
+  return id > 0 && member_in(btf_.get(), static_cast<unsigned>(id), member, 0);
+}
+
+bool Btf::has_function(const std::string& name) const {
+  return btf__find_by_name_kind(btf_.get(), name.c_str(), BTF_KIND_FUNC) > 0;
+}
+
+bool Btf::has_enumerator(const std::string& enumeration, const std::string& enumerator) const {
+  const int id = btf__find_by_name_kind(btf_.get(), enumeration.c_str(), BTF_KIND_ENUM);
+  const btf_type* const type = id > 0 ? btf__type_by_id(btf_.get(), static_cast<unsigned>(id)) : nullptr;
+  if (type == nullptr) {
+    return false;
+  }
+  for (const struct btf_enum& value : std::span<const struct btf_enum>(btf_enum(type), btf_vlen(type))) {
+    const char* const name = btf__name_by_offset(btf_.get(), value.name_off);
+    if (name != nullptr && enumerator == name) {
+      return true;
+    }
+  }
+  return false;
+}
+
+}  // namespace stallscope::host
