@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "probe/sender_thread.h"
+
+#include <fmt/format.h>
+#include <sys/prctl.h>
+
+#include <cerrno>
+#include <utility>
+
+namespace stallscope::probe {
+namespace {
+
+/// The cpu_set_t of the C library holds this many; machines with more are served by their first 1024 CPUs.
+constexpr std::int32_t cpu_limit = CPU_SETSIZE;
+
+bool set_cpus(const cpu_set_t& cpus) {
+  return sched_setaffinity(0, sizeof cpus, &cpus) == 0;
+}
+
+bool contains(const cpu_set_t& cpus, std::int32_t cpu) {
+  return cpu >= 0 && cpu < cpu_limit && CPU_ISSET(static_cast<std::size_t>(cpu), &cpus);
+}
+
+cpu_set_t only(std::int32_t cpu) {
+  cpu_set_t cpus{};
+  CPU_SET(static_cast<std::size_t>(cpu), &cpus);
+  return cpus;
+}
+
+void remove(cpu_set_t& cpus, std::int32_t cpu) {
+  CPU_CLR(static_cast<std::size_t>(cpu), &cpus);
+}
+
+}  // namespace
+
+SenderThread::SenderThread(const cpu_set_t& allowed, std::int64_t timer_slack_ns, bool pinned)
+    : original_(allowed), allowed_(allowed), original_timer_slack_ns_(timer_slack_ns), pinned_(pinned) {}
+
+base::Result<SenderThread> SenderThread::tune(std::optional<std::int32_t> cpu) {
+  cpu_set_t allowed{};
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) {
+    return base::errno_error("read", "the CPUs this thread may use", errno);
+  }
+  if (cpu) {
+    if (!contains(allowed, *cpu) || !set_cpus(only(*cpu))) {
+      return base::Error{"probe from", fmt::format("CPU {}", *cpu),
+                         "this process may not use that CPU, or there is none of that number",
+                         "See the allowed CPUs with: taskset -pc $$"};
+    }
+  }
+  const int slack_ns = prctl(PR_GET_TIMERSLACK);
+  constexpr unsigned long shortest_slack_ns = 1;  // 0 would mean the default, 50 us
+  static_cast<void>(prctl(PR_SET_TIMERSLACK, shortest_slack_ns));
+  return SenderThread(allowed, slack_ns, cpu.has_value());
+}
+
+SenderThread::SenderThread(SenderThread&& other) noexcept
+    : original_(other.original_),
+      allowed_(other.allowed_),
+      original_timer_slack_ns_(other.original_timer_slack_ns_),
+      pinned_(other.pinned_),
+      owner_(std::exchange(other.owner_, false)) {}
+
+SenderThread::~SenderThread() {
+  if (!owner_) {
+    return;
+  }
+  static_cast<void>(prctl(PR_SET_TIMERSLACK, static_cast<unsigned long>(original_timer_slack_ns_)));
+  static_cast<void>(set_cpus(original_));
+}
+
+bool SenderThread::avoid(std::int32_t cpu) {
+  if (pinned_ || !contains(original_, cpu)) {
+    return false;
+  }
+  cpu_set_t remaining = allowed_;
+  remove(remaining, cpu);
+  if (CPU_COUNT(&remaining) == 0) {
+    remaining = original_;
+    remove(remaining, cpu);
+  }
+  if (CPU_COUNT(&remaining) == 0 || CPU_EQUAL(&remaining, &allowed_) || !set_cpus(remaining)) {
+    return false;
+  }
+  allowed_ = remaining;
+  return true;
+}
+
+}  // namespace stallscope::probe
