@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "census/census.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <iterator>
+#include <unordered_map>
+#include <utility>
+
+#include "base/clock.h"
+#include "base/files.h"
+#include "base/units.h"
+#include "census/memcg_counts.h"
+#include "census/memcg_walk.h"
+#include "census/memory_summary.h"
+#include "census/mount_table.h"
+#include "census/stat_cost.h"
+
+namespace stallscope::census {
+namespace {
+
+using DyingBelow = std::unordered_map<std::uint64_t, std::int64_t>;
+
+template <typename Record>
+void append(std::vector<Record>& to, std::vector<Record>& from) {
+  to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
+}
+
+std::vector<Mount> read_mounts(const std::string& root, std::vector<evidence::GapRecord>& gaps) {
+  const base::Result<std::string> text = base::read_file(root + "/proc/self/mountinfo");
+  if (!text) {
+    gaps.push_back({"mounts", text.error().message(), "the cgroup hierarchy is not found and pinning files have no mount point"});
+    return {};
+  }
+  return parse_mountinfo(*text);
+}
+
+/// Says which part of the dying memory cgroups the list of files does not explain, so that its sum is not taken for the whole.
+void note_unexplained(const MemcgWalk& walk, std::vector<evidence::GapRecord>& gaps) {
+  const auto gap = [&](std::int64_t count, std::string reason) {
+    if (count > 0) {
+      gaps.push_back({fmt::format("what pins {} dying memory cgroups", base::format_count(count)), std::move(reason),
+                      "the pinning files do not account for them"});
+    }
+  };
+  gap(walk.without_page_count,
+      "no page of theirs is on an LRU list: slab objects, sockets, swap, a child or a page not yet on a list keeps them");
+  gap(walk.anonymous_only_count, "the page looked at is anonymous memory, which belongs to no file");
+  std::int64_t named_count = 0;
+  for (const evidence::PinningFileRecord& file : walk.files) {
+    named_count += file.memcg_count;
+  }
+  gap(walk.dying_count - walk.without_page_count - walk.anonymous_only_count - named_count,
+      fmt::format("they are pinned by {} files, of which only those that pin the most are kept",
+                  base::format_count(walk.file_count)));
+}
+
+DyingBelow add_walk(const MemcgCounts& counts, const std::vector<Mount>& mounts, CensusResult& result) {
+  base::Result<MemcgWalk> walk = walk_memcgs(counts.total.value_or(0), mounts);
+  if (!walk) {
+    result.gaps.push_back({"walk of the memory cgroups", walk.error().message(),
+                           "dying memory cgroups cannot be told from live ones, nor what pins them"});
+    return {};
+  }
+  result.memcgs.walked_live = walk->live_count;
+  result.memcgs.walked_dying = walk->dying_count;
+  result.memcgs.walk_approximate = walk->approximate;
+  result.memcgs.walk_ns = walk->walk_ns;
+  result.memcgs.walk_longest_section_ns = walk->longest_section_ns;
+  result.dying_charged_bytes = walk->dying_charged_bytes;
+  note_unexplained(*walk, result.gaps);
+  if (walk->approximate) {
+    result.gaps.push_back({"complete walk of the memory cgroups", "cgroups went away faster than the tree could be walked",
+                           "the walked counts are lower bounds"});
+  }
+  result.pinning_files = std::move(walk->files);
+  return std::move(walk->dying_below);
+}
+
+/// cgroup v1 does not count its dying cgroups, but counts all of them, and the live ones have directories.
+void derive_dying(const MemcgCounts& counts, CensusResult& result) {
+  if (result.memcgs.walked_dying || counts.dying || !counts.total || !counts.visible) {
+    return;
+  }
+  // The two were read one after the other, so a cgroup made in between can make the difference negative.
+  result.memcgs.kernel_dying = std::max<std::int64_t>(0, *counts.total - *counts.visible);
+  result.gaps.push_back({"kernel's count of dying memory cgroups", "cgroup v1 has none",
+                         "it is derived: all cgroups of /proc/cgroups without those that have a directory"});
+}
+
+}  // namespace
+
+CensusResult take_census(const CensusOptions& options) {
+  CensusResult result;
+  const std::vector<Mount> mounts = read_mounts(options.root, result.gaps);
+  MemcgCounts counts = count_memcgs(options.root, mounts);
+  result.memcgs.taken_ns = base::monotonic_ns();
+  result.memcgs.cgroup_version = counts.hierarchy.version;
+  result.memcgs.kernel_total = counts.total;
+  result.memcgs.kernel_dying = counts.dying;
+  result.memcgs.visible = counts.visible;
+  append(result.gaps, counts.gaps);
+
+  const DyingBelow dying_below = options.walk ? add_walk(counts, mounts, result) : DyingBelow{};
+  derive_dying(counts, result);
+  if (options.read_cost) {
+    StatCost cost = measure_stat_cost(options.root, costliest_cgroups(counts.cgroups, dying_below, stat_cost_cgroup_limit));
+    result.stat_reads = std::move(cost.reads);
+    append(result.gaps, cost.gaps);
+  }
+  MemorySummary summary = summarize_memory(options.root, options.slabinfo_anyway);
+  result.memory = std::move(summary.memory);
+  result.slabs = std::move(summary.slabs);
+  append(result.gaps, summary.gaps);
+  return result;
+}
+
+}  // namespace stallscope::census

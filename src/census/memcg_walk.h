@@ -1,0 +1,48 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <unordered_map>
+#include <vector>
+
+#include "base/result.h"
+#include "census/mount_table.h"
+#include "evidence/records.h"
+
+namespace stallscope::census {
+
+/// What a walk over the kernel's own tree of memory cgroups found. Dying ones have no directory any more; only this way can
+/// they be told apart. Works for cgroup v1 and v2 alike.
+struct MemcgWalk {
+  std::int64_t live_count = 0;
+  std::int64_t dying_count = 0;
+  std::int64_t dying_charged_bytes = 0;
+  /// The tree changed under every attempt: the counts are of the part that was seen.
+  bool approximate = false;
+  /// From the first section to the last, without loading the program.
+  std::int64_t walk_ns = 0;
+  /// Longest run of the BPF program, by the kernel's clock: on a kernel without preemption nothing else ran on the CPU meanwhile.
+  std::int64_t longest_section_ns = 0;
+  /// Dying memory cgroups that no page on an LRU list explains: slab objects, sockets, swap, a child, or one of the last few
+  /// pages of a CPU that are not on a list yet. And those that only anonymous memory keeps.
+  std::int64_t without_page_count = 0;
+  std::int64_t anonymous_only_count = 0;
+  /// Dying memory cgroups pinned by files that are not counted in `files`.
+  std::int64_t untracked_count = 0;
+  /// The files that pin the most, most first; at most `named_file_limit`. charged_bytes is the memory cgroups' whole charge,
+  /// children included.
+  std::vector<evidence::PinningFileRecord> files;
+  /// How many pinning files there are in all.
+  std::int64_t file_count = 0;
+  /// By inode number of a live cgroup's directory: its dying descendants, where there are any.
+  std::unordered_map<std::uint64_t, std::int64_t> dying_below;
+};
+
+inline constexpr std::size_t named_file_limit = 20;
+
+/// Walks in sections of at most 2,000 memory cgroups and 0.4 ms, giving the CPU back in between. Blocks for about 2 us per dying
+/// memory cgroup plus 50 ms. `expected_count` sizes the table of files; `mounts` turns their paths into those this process sees.
+/// Needs CAP_BPF and CAP_PERFMON (or root), Linux 5.17 and kernel BTF; the error names which of them is missing.
+[[nodiscard]] base::Result<MemcgWalk> walk_memcgs(std::int64_t expected_count, const std::vector<Mount>& mounts);
+
+}  // namespace stallscope::census

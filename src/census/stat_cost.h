@@ -1,0 +1,37 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "census/memcg_counts.h"
+#include "evidence/records.h"
+
+namespace stallscope::census {
+
+/// What reading memory.stat costs at this moment, measured by reading it.
+///
+/// Reading can itself be the fault this tool looks for: where statistics wait to be flushed, the kernel holds interrupts off for
+/// the whole read, which delays received packets on this CPU. So few cgroups are read, three times each, and one whose read took
+/// more than 20 ms is not read again; leave it out altogether where even one stall is too much.
+struct StatCost {
+  /// `path` is the cgroup's directory.
+  std::vector<evidence::StatReadRecord> reads;
+  std::vector<evidence::GapRecord> gaps;
+};
+
+/// The root and those cgroups that hold the most dying and then the most live descendants: at most `limit` in all.
+/// `dying_below` is by inode number.
+[[nodiscard]] std::vector<std::string> costliest_cgroups(const std::vector<VisibleCgroup>& cgroups,
+                                                         const std::unordered_map<std::uint64_t, std::int64_t>& dying_below,
+                                                         std::size_t limit);
+
+/// Reads memory.stat of each directory, below `root`. Blocks for the reads. A directory that is gone is left out, one that
+/// cannot be read makes a gap.
+[[nodiscard]] StatCost measure_stat_cost(const std::string& root, const std::vector<std::string>& cgroups);
+
+inline constexpr std::size_t stat_cost_cgroup_limit = 5;
+
+}  // namespace stallscope::census
