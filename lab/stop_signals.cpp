@@ -66,13 +66,15 @@ bool StopSignals::wait_until(std::int64_t deadline_ns) {
 }
 
 bool StopSignals::wait_writable(int fd) {
+  constexpr int patience_ms = 1000;
+  pollfd writable{fd, POLLOUT, 0};
   while (!requested()) {
-    std::array<pollfd, 2> waits = {{{fd, POLLOUT, 0}, {fd_.get(), POLLIN, 0}}};
+    std::array<pollfd, 2> waits = {{writable, {fd_.get(), POLLIN, 0}}};
     if (::poll(waits.data(), waits.size(), -1) > 0 && waits[0].revents != 0) {
-      return false;
+      return true;
     }
   }
-  return true;
+  return ::poll(&writable, 1, patience_ms) > 0;
 }
 
 }  // namespace stallscope::lab

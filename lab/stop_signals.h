@@ -27,7 +27,7 @@ class StopSignals {
   [[nodiscard]] bool requested();
   /// Sleeps until `deadline_ns` of CLOCK_MONOTONIC or a stop, and says whether it was a stop.
   [[nodiscard]] bool wait_until(std::int64_t deadline_ns);
-  /// Waits until `fd` takes a write without blocking, and says whether a stop came first.
+  /// Waits until `fd` takes a write without blocking and returns true; once a stop is asked for, gives up after a second.
   [[nodiscard]] bool wait_writable(int fd);
 
  private:
