@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lab/faults/catalogue.h"
+
+#include <array>
+#include <string>
+
+#include "lab/faults/memcg-stat-flush/fault.h"
+
+namespace stallscope::lab {
+namespace {
+
+constexpr std::array<Fault, 1> known_faults = {{
+    {"memcg-stat-flush", "reads of memory.stat flush thousands of zombie memory cgroups with hard IRQs off", run_memcg_stat_flush,
+     remove_memcg_stat_flush},
+}};
+
+}  // namespace
+
+std::span<const Fault> faults() {
+  return known_faults;
+}
+
+base::Result<const Fault*> find_fault(std::string_view id) {
+  std::string known;
+  for (const Fault& fault : known_faults) {
+    if (fault.id == id) {
+      return &fault;
+    }
+    known += (known.empty() ? "" : ", ") + std::string(fault.id);
+  }
+  return base::Error{"run fault", std::string(id), "the lab has no fault of that name", "Faults: " + known};
+}
+
+}  // namespace stallscope::lab

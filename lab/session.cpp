@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lab/session.h"
+
+#include <unistd.h>
+
+#include <optional>
+#include <utility>
+
+#include "lab/lock.h"
+#include "lab/topology.h"
+
+namespace stallscope::lab {
+namespace {
+
+using base::Error;
+using base::Result;
+using base::Status;
+
+Result<LabLock> begin() {
+  if (::geteuid() != 0) {
+    return Error{"use the lab", "", "not root: it makes network namespaces and cgroups", "Run it with sudo."};
+  }
+  return LabLock::take();
+}
+
+Result<bool> remove_fault_leftovers(const Progress& progress) {
+  bool found = false;
+  for (const Fault& fault : faults()) {
+    const Result<bool> removed = fault.remove_leftovers(progress);
+    if (!removed) {
+      return removed.error();
+    }
+    found = found || *removed;
+  }
+  return found;
+}
+
+/// Leaves a topology alone that was kept on purpose, and says whether there is one.
+Result<bool> remove_leftovers(const Progress& progress) {
+  const Result<bool> found = remove_fault_leftovers(progress);
+  if (!found) {
+    return found.error();
+  }
+  if (*found) {
+    progress("removed what an earlier run had left");
+  }
+  if (topology_is_kept()) {
+    return true;
+  }
+  const Result<bool> removed = remove_topology();
+  if (!removed) {
+    return removed.error();
+  }
+  if (*removed) {
+    progress("removed the network namespaces an earlier run had left");
+  }
+  return false;
+}
+
+}  // namespace
+
+Status bring_up(int receive_cpu, const Progress& progress) {
+  const Result<LabLock> lock = begin();
+  if (!lock) {
+    return lock.error();
+  }
+  const Result<bool> kept = remove_leftovers(progress);
+  if (!kept) {
+    return kept.error();
+  }
+  if (*kept) {
+    return set_receive_cpu(receive_cpu);
+  }
+  Result<Topology> topology = Topology::make(receive_cpu);
+  return topology ? topology->keep() : Status(topology.error());
+}
+
+Status run_fault(const Fault& fault, const RunOptions& options, StopSignals& stop, const RunOutput& output) {
+  const Result<LabLock> lock = begin();
+  if (!lock) {
+    return lock.error();
+  }
+  const Result<bool> kept = remove_leftovers(output.progress);
+  if (!kept) {
+    return kept.error();
+  }
+  if (*kept) {
+    if (Status set = set_receive_cpu(options.receive_cpu); !set) {
+      return set;
+    }
+    return fault.run(options, stop, output);
+  }
+  Result<Topology> topology = Topology::make(options.receive_cpu);
+  if (!topology) {
+    return topology.error();
+  }
+  Status ran = fault.run(options, stop, output);
+  Status removed = topology->remove();
+  return ran ? removed : ran;
+}
+
+Status take_down(const Progress& progress) {
+  const Result<LabLock> lock = begin();
+  if (!lock) {
+    return lock.error();
+  }
+  const Result<bool> found = remove_fault_leftovers(progress);
+  if (!found) {
+    return found.error();
+  }
+  const Result<bool> removed = remove_topology();
+  if (!removed) {
+    return removed.error();
+  }
+  progress(*found || *removed ? "the lab is down" : "there was no lab");
+  return base::ok();
+}
+
+}  // namespace stallscope::lab
