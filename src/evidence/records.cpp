@@ -23,11 +23,20 @@ constexpr std::array<WaitModeNames, all_wait_modes.size()> wait_mode_names = {{
 }};
 
 // In the order of ServedBy.
-constexpr std::array<std::string_view, 5> served_by_ids = {"unknown", "task", "ksoftirqd", "napi_thread", "idle"};
+constexpr std::array<std::string_view, all_served_by.size()> served_by_ids = {"unknown", "task", "ksoftirqd", "napi_thread", "idle"};
+
+// In the order of PacketLeg.
+constexpr std::array<std::string_view, all_packet_legs.size()> packet_leg_ids = {"request", "reply"};
 
 // include/linux/interrupt.h; the order has not changed since IRQ_POLL was renamed from BLOCK_IOPOLL in 4.5.
 constexpr std::array<std::string_view, 10> softirq_vector_names = {"HI",       "TIMER",   "NET_TX", "NET_RX",  "BLOCK",
                                                                    "IRQ_POLL", "TASKLET", "SCHED",  "HRTIMER", "RCU"};
+
+template <typename All, typename IdOf>
+auto find_by_id(const All& all, IdOf id_of, std::string_view id) -> std::optional<typename All::value_type> {
+  const auto* const found = std::find_if(all.begin(), all.end(), [&](auto value) { return id_of(value) == id; });
+  return found == all.end() ? std::nullopt : std::optional(*found);
+}
 
 }  // namespace
 
@@ -40,12 +49,7 @@ std::string_view wait_mode_id(WaitMode mode) {
 }
 
 std::optional<WaitMode> wait_mode_from_id(std::string_view id) {
-  for (const WaitMode mode : all_wait_modes) {
-    if (wait_mode_id(mode) == id) {
-      return mode;
-    }
-  }
-  return std::nullopt;
+  return find_by_id(all_wait_modes, wait_mode_id, id);
 }
 
 std::string_view softirq_vector_name(std::int32_t vector) {
@@ -58,11 +62,15 @@ std::string_view served_by_id(ServedBy context) {
 }
 
 std::optional<ServedBy> served_by_from_id(std::string_view id) {
-  const auto* const found = std::find(served_by_ids.begin(), served_by_ids.end(), id);
-  if (found == served_by_ids.end()) {
-    return std::nullopt;
-  }
-  return static_cast<ServedBy>(found - served_by_ids.begin());
+  return find_by_id(all_served_by, served_by_id, id);
+}
+
+std::string_view packet_leg_id(PacketLeg leg) {
+  return packet_leg_ids.at(static_cast<std::size_t>(leg));
+}
+
+std::optional<PacketLeg> packet_leg_from_id(std::string_view id) {
+  return find_by_id(all_packet_legs, packet_leg_id, id);
 }
 
 }  // namespace stallscope::evidence

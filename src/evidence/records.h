@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 // The records of a bundle: what collectors observed, before anybody draws a conclusion. Every time is CLOCK_MONOTONIC in
@@ -39,6 +40,8 @@ struct RunRecord {
   bool traced = false;
   /// "recording" until it ended: then "finished", "interrupted" (Ctrl-C, SIGTERM) or "failed".
   std::string state = "recording";
+
+  friend bool operator==(const RunRecord&, const RunRecord&) = default;
 };
 
 /// One echo request. Sequences count up from 0 and do not wrap (the 16 bits on the wire do).
@@ -60,12 +63,17 @@ struct ProbeRecord {
   /// Reply time from the intended send time: what a client on schedule would have seen.
   [[nodiscard]] std::int64_t score_ns() const { return received_ns - intended_ns; }
   [[nodiscard]] std::int64_t own_lateness_ns() const { return sent_ns - intended_ns; }
+
+  friend bool operator==(const ProbeRecord&, const ProbeRecord&) = default;
 };
 
 enum class PacketLeg : std::uint8_t { request, reply };
+inline constexpr std::array<PacketLeg, 2> all_packet_legs = {PacketLeg::request, PacketLeg::reply};
 
 /// In whose context the kernel served a received packet.
 enum class ServedBy : std::uint8_t { unknown, task, ksoftirqd, napi_thread, idle };
+inline constexpr std::array<ServedBy, 5> all_served_by = {ServedBy::unknown, ServedBy::task, ServedBy::ksoftirqd,
+                                                          ServedBy::napi_thread, ServedBy::idle};
 
 /// A packet of a probe as the receiving kernel saw it: when it was put into a receive queue and when it was taken out.
 struct PacketRecord {
@@ -84,6 +92,8 @@ struct PacketRecord {
   ServedBy served_by = ServedBy::unknown;
   std::int32_t pid = 0;
   std::string comm;
+
+  friend bool operator==(const PacketRecord&, const PacketRecord&) = default;
 };
 
 /// Why received packets waited on a CPU.
@@ -126,6 +136,8 @@ struct Occupant {
   std::int64_t held_ns = 0;
   /// How many samples of the CPU clock back that; 0 when it was seen at the end of the wait.
   std::int32_t sample_count = 0;
+
+  friend bool operator==(const Occupant&, const Occupant&) = default;
 };
 
 /// One interval in which a CPU could not receive.
@@ -148,6 +160,8 @@ struct WaitRecord {
   std::vector<Occupant> occupants;
 
   [[nodiscard]] std::int64_t length_ns() const { return end_ns - start_ns; }
+
+  friend bool operator==(const WaitRecord&, const WaitRecord&) = default;
 };
 
 /// A stretch for which a task held the cgroup rstat lock with interrupts off (tracepoints cgroup_rstat_locked and _unlock, Linux
@@ -161,12 +175,16 @@ struct FlushRecord {
   std::string comm;
   /// The cgroup that was flushed.
   std::string cgroup;
+
+  friend bool operator==(const FlushRecord&, const FlushRecord&) = default;
 };
 
 /// A kernel stack, innermost function first.
 struct StackRecord {
   std::int64_t id = 0;
   std::vector<std::string> frames;
+
+  friend bool operator==(const StackRecord&, const StackRecord&) = default;
 };
 
 /// Memory cgroups at one moment. Nothing where a count is not known.
@@ -186,6 +204,8 @@ struct MemcgCensusRecord {
   std::int64_t walk_ns = 0;
   /// Longest stretch the walk did not give the CPU back.
   std::int64_t walk_longest_section_ns = 0;
+
+  friend bool operator==(const MemcgCensusRecord&, const MemcgCensusRecord&) = default;
 };
 
 /// A file whose page cache keeps dying memory cgroups in memory.
@@ -198,6 +218,8 @@ struct PinningFileRecord {
   /// Dying memory cgroups whose first page on an LRU list belongs to this file, and what all of them are charged.
   std::int64_t memcg_count = 0;
   std::int64_t charged_bytes = 0;
+
+  friend bool operator==(const PinningFileRecord&, const PinningFileRecord&) = default;
 };
 
 /// What reading one cgroup's memory.stat cost, read several times in a row.
@@ -206,12 +228,16 @@ struct StatReadRecord {
   std::int32_t read_count = 0;
   std::int64_t median_ns = 0;
   std::int64_t worst_ns = 0;
+
+  friend bool operator==(const StatReadRecord&, const StatReadRecord&) = default;
 };
 
 /// A row of /proc/meminfo.
 struct MemoryRecord {
   std::string name;
   std::int64_t bytes = 0;
+
+  friend bool operator==(const MemoryRecord&, const MemoryRecord&) = default;
 };
 
 /// A row of /proc/slabinfo.
@@ -221,6 +247,8 @@ struct SlabRecord {
   std::int64_t total_objects = 0;
   std::int64_t object_bytes = 0;
   std::int64_t total_bytes = 0;
+
+  friend bool operator==(const SlabRecord&, const SlabRecord&) = default;
 };
 
 /// A per-CPU counter of the kernel before and after the recording: "softnet.dropped", "softnet.time_squeeze" (packets or events)
@@ -230,6 +258,8 @@ struct CounterRecord {
   std::int32_t cpu = -1;
   std::int64_t before = 0;
   std::int64_t after = 0;
+
+  friend bool operator==(const CounterRecord&, const CounterRecord&) = default;
 };
 
 /// Something that could not be observed. Absence of such evidence is "unknown", never "no".
@@ -239,6 +269,8 @@ struct GapRecord {
   std::string reason;
   /// What it costs the reader of the report.
   std::string consequence;
+
+  friend bool operator==(const GapRecord&, const GapRecord&) = default;
 };
 
 /// Events that happened but are not in the bundle.
@@ -246,6 +278,8 @@ struct LossRecord {
   /// Where they were lost: "ring buffer", "bundle".
   std::string where;
   std::int64_t count = 0;
+
+  friend bool operator==(const LossRecord&, const LossRecord&) = default;
 };
 
 /// A whole bundle in memory.
@@ -264,6 +298,8 @@ struct Evidence {
   std::vector<CounterRecord> counters;
   std::vector<GapRecord> gaps;
   std::vector<LossRecord> losses;
+
+  friend bool operator==(const Evidence&, const Evidence&) = default;
 };
 
 /// "hard IRQs off", "softirq vector", ...: as the report prints a mode.
@@ -273,6 +309,9 @@ struct Evidence {
 [[nodiscard]] std::optional<WaitMode> wait_mode_from_id(std::string_view id);
 /// "HI", "TIMER", "NET_TX", ... of include/linux/interrupt.h; "?" for an unknown number.
 [[nodiscard]] std::string_view softirq_vector_name(std::int32_t vector);
+/// "request", "reply".
+[[nodiscard]] std::string_view packet_leg_id(PacketLeg leg);
+[[nodiscard]] std::optional<PacketLeg> packet_leg_from_id(std::string_view id);
 /// "task", "ksoftirqd", "napi_thread", "idle", "unknown".
 [[nodiscard]] std::string_view served_by_id(ServedBy context);
 [[nodiscard]] std::optional<ServedBy> served_by_from_id(std::string_view id);
