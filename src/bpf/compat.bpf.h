@@ -5,10 +5,10 @@
 /* What differs between kernels, in one place: each function works on every kernel it is loaded on and says what it does where
  * the kernel has nothing to read. */
 
+#include "bpf/kernel_types.h"  // first: libbpf's headers use its types
+
 #include <bpf/bpf_core_read.h>
 #include <bpf/bpf_helpers.h>
-
-#include "bpf/kernel_types.h"
 
 static __always_inline struct kernfs_node* compat_kernfs_parent(struct kernfs_node* node) {
   struct kernfs_node___rcu_parent* rcu = (void*)node;

@@ -164,7 +164,8 @@ struct Table<WaitRecord> : TableDefaults {
       Column{"latest_start_ns", &WaitRecord::latest_start_ns, nanoseconds, "and not after this"},
       Column{"end_ns", &WaitRecord::end_ns, nanoseconds, ""},
       Column{"vector", &WaitRecord::vector, softirq_vectors_or_none, "softirq that ran (include/linux/interrupt.h); -1: none"},
-      Column{"packets_released", &WaitRecord::packets_released, counts_or_unknown, "delivered right after it; -1: not known"}};
+      Column{"packets_released", &WaitRecord::packets_released, counts_or_unknown, "delivered right after it; -1: not known"},
+      Column{"stolen_ns", &WaitRecord::stolen_ns, nanoseconds_or_none, "of the wait, taken by the hypervisor; -1: not known"}};
 };
 
 template <>

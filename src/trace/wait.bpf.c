@@ -39,527 +39,506 @@ const volatile bool watch_probes = false;
 #define STEAL_SETTLE_NS 20000000
 
 struct cpu_state {
-	/* Last sign that this CPU served interrupts or switched tasks. */
-	__u64 alive_ns;
-	/* Oldest NET_RX raise not yet served, 0 for none. */
-	__u64 rx_raised_ns;
-	__u64 rx_entered_ns;
-	__u64 rx_packets;
-	/* Another vector running since, 0 for none; and the one that ran longest since the raise. */
-	__u64 vector_entered_ns;
-	__u64 longest_vector_ns;
-	__s32 longest_vector;
-	__u32 pad;
-	/* This CPU's ksoftirqd became runnable then, 0 when it is not waiting. */
-	__u64 ksoftirqd_woken_ns;
-	/* Taken from the flush hooks. */
-	__u64 flush_locked_ns;
-	/* The last wait, until its release and its steal time are known. */
-	__u64 wait_number;
-	__u64 release_number;
-	__u64 release_until_ns;
-	__u64 steal_number;
-	__u64 steal_due_ns;
-	__u64 steal_before_ns;
+  /* Last sign that this CPU served interrupts or switched tasks. */
+  __u64 alive_ns;
+  /* Oldest NET_RX raise not yet served, 0 for none. */
+  __u64 rx_raised_ns;
+  __u64 rx_entered_ns;
+  __u64 rx_packets;
+  /* Another vector running since, 0 for none; and the one that ran longest since the raise. */
+  __u64 vector_entered_ns;
+  __u64 longest_vector_ns;
+  __s32 longest_vector;
+  __u32 pad;
+  /* This CPU's ksoftirqd became runnable then, 0 when it is not waiting. */
+  __u64 ksoftirqd_woken_ns;
+  /* Taken from the flush hooks. */
+  __u64 flush_locked_ns;
+  /* The last wait, until its release and its steal time are known. */
+  __u64 wait_number;
+  __u64 release_number;
+  __u64 release_until_ns;
+  __u64 steal_number;
+  __u64 steal_due_ns;
+  __u64 steal_before_ns;
 };
 
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, __u32);
-	__type(value, struct cpu_state);
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, 1);
+  __type(key, __u32);
+  __type(value, struct cpu_state);
 } cpu_states SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_RINGBUF);
-	__uint(max_entries, 4 << 20); /* user space may resize it */
+  __uint(type, BPF_MAP_TYPE_RINGBUF);
+  __uint(max_entries, 4 << 20); /* user space may resize it */
 } events SEC(".maps");
 
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, TRACE_COUNTER_COUNT);
-	__type(key, __u32);
-	__type(value, __u64);
+  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+  __uint(max_entries, TRACE_COUNTER_COUNT);
+  __type(key, __u32);
+  __type(value, __u64);
 } counters SEC(".maps");
 
 /* When a probe's packet was put into a queue, by sequence, direction and interface. Bounded: 65,536 outstanding packets. */
 struct probe_key {
-	__u32 ifindex;
-	__u16 sequence;
-	__u8 is_reply;
-	__u8 pad;
+  __u32 ifindex;
+  __u16 sequence;
+  __u8 is_reply;
+  __u8 pad;
 };
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 65536);
-	__type(key, struct probe_key);
-	__type(value, __u64);
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, 65536);
+  __type(key, struct probe_key);
+  __type(value, __u64);
 } enqueue_times SEC(".maps");
 
 /* When a NAPI thread became runnable, by thread id. */
 struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096);
-	__type(key, __u32);
-	__type(value, __u64);
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, 4096);
+  __type(key, __u32);
+  __type(value, __u64);
 } napi_woken SEC(".maps");
 
-static __always_inline struct cpu_state *this_cpu(void)
-{
-	__u32 zero = 0;
+static __always_inline struct cpu_state* this_cpu(void) {
+  __u32 zero = 0;
 
-	return bpf_map_lookup_elem(&cpu_states, &zero);
+  return bpf_map_lookup_elem(&cpu_states, &zero);
 }
 
-static __always_inline void count_lost(void)
-{
-	__u32 key = TRACE_COUNTER_LOST;
-	__u64 *count = bpf_map_lookup_elem(&counters, &key);
+static __always_inline void count_lost(void) {
+  __u32 key = TRACE_COUNTER_LOST;
+  __u64* count = bpf_map_lookup_elem(&counters, &key);
 
-	if (count)
-		(*count)++;
+  if (count)
+    (*count)++;
 }
 
-static __always_inline struct trace_wait *begin_wait(struct cpu_state *state, __u32 kind)
-{
-	struct trace_wait *wait = bpf_ringbuf_reserve(&events, sizeof(*wait), 0);
+static __always_inline struct trace_wait* begin_wait(struct cpu_state* state, __u32 kind) {
+  struct trace_wait* wait = bpf_ringbuf_reserve(&events, sizeof(*wait), 0);
 
-	if (!wait) {
-		count_lost();
-		return NULL;
-	}
-	wait->kind = kind;
-	wait->cpu = bpf_get_smp_processor_id();
-	wait->number = ++state->wait_number;
-	wait->vector = -1;
-	wait->pad = 0;
-	wait->vector_ns = 0;
-	return wait;
+  if (!wait) {
+    count_lost();
+    return NULL;
+  }
+  wait->kind = kind;
+  wait->cpu = bpf_get_smp_processor_id();
+  wait->number = ++state->wait_number;
+  wait->vector = -1;
+  wait->pad = 0;
+  wait->vector_ns = 0;
+  return wait;
 }
 
-static __always_inline void finish_wait(struct cpu_state *state, struct trace_wait *wait, void *ctx)
-{
-	struct task_struct *task = (void *)bpf_get_current_task();
+static __always_inline void finish_wait(struct cpu_state* state, struct trace_wait* wait, void* ctx) {
+  struct task_struct* task = (void*)bpf_get_current_task();
 
-	describe_task(&wait->task, task);
-	wait->task.stack_bytes = bpf_get_stack(ctx, wait->task.stack, sizeof(wait->task.stack), 0);
-	state->release_number = wait->number;
-	state->release_until_ns = wait->end_ns + RELEASE_WINDOW_NS;
-	state->steal_number = wait->number;
-	state->steal_before_ns = compat_steal_ns(task);
-	state->steal_due_ns = wait->end_ns + STEAL_SETTLE_NS;
-	bpf_ringbuf_submit(wait, 0);
+  describe_task(&wait->task, task);
+  wait->task.stack_bytes = bpf_get_stack(ctx, wait->task.stack, sizeof(wait->task.stack), 0);
+  state->release_number = wait->number;
+  state->release_until_ns = wait->end_ns + RELEASE_WINDOW_NS;
+  state->steal_number = wait->number;
+  state->steal_before_ns = compat_steal_ns(task);
+  state->steal_due_ns = wait->end_ns + STEAL_SETTLE_NS;
+  bpf_ringbuf_submit(wait, 0);
 }
 
-static __noinline void report_steal(struct cpu_state *state)
-{
-	__u64 steal_ns = compat_steal_ns((void *)bpf_get_current_task());
-	struct trace_steal *steal;
+static __noinline void report_steal(struct cpu_state* state) {
+  __u64 steal_ns = compat_steal_ns((void*)bpf_get_current_task());
+  struct trace_steal* steal;
 
-	state->steal_due_ns = 0;
-	if (steal_ns == COMPAT_STEAL_UNKNOWN)
-		return;
-	steal = bpf_ringbuf_reserve(&events, sizeof(*steal), 0);
-	if (!steal) {
-		count_lost();
-		return;
-	}
-	steal->kind = TRACE_STEAL;
-	steal->cpu = bpf_get_smp_processor_id();
-	steal->number = state->steal_number;
-	steal->stolen_ns = steal_ns - state->steal_before_ns;
-	bpf_ringbuf_submit(steal, 0);
+  state->steal_due_ns = 0;
+  if (steal_ns == COMPAT_STEAL_UNKNOWN)
+    return;
+  steal = bpf_ringbuf_reserve(&events, sizeof(*steal), 0);
+  if (!steal) {
+    count_lost();
+    return;
+  }
+  steal->kind = TRACE_STEAL;
+  steal->cpu = bpf_get_smp_processor_id();
+  steal->number = state->steal_number;
+  steal->stolen_ns = steal_ns - state->steal_before_ns;
+  bpf_ringbuf_submit(steal, 0);
 }
 
 /* Hard interrupts off: the first timer that expires afterwards is late, and nothing else was served in between. */
 SEC("tp_btf/hrtimer_expire_entry")
-int BPF_PROG(on_hrtimer_expire, struct hrtimer *timer, void *base_now)
-{
-	struct cpu_state *state = this_cpu();
-	__u64 now = bpf_ktime_get_ns();
-	struct trace_wait *wait;
-	__s64 base_time = 0, late;
-	__u64 silent_since;
+int BPF_PROG(on_hrtimer_expire, struct hrtimer* timer, void* base_now) {
+  struct cpu_state* state = this_cpu();
+  __u64 now = bpf_ktime_get_ns();
+  struct trace_wait* wait;
+  __s64 base_time = 0, late;
+  __u64 silent_since;
 
-	if (!state)
-		return 0;
-	if (state->steal_due_ns && now > state->steal_due_ns)
-		report_steal(state);
-	silent_since = state->alive_ns;
-	state->alive_ns = now;
-	if (!silent_since || now - silent_since < threshold_ns)
-		return 0;
-	/* Soft timers expire in a softirq: being late says nothing about hard interrupts. */
-	if (timer->is_soft)
-		return 0;
-	/* The timer's own clock base: it may be real time. */
-	bpf_probe_read_kernel(&base_time, sizeof(base_time), base_now);
-	late = base_time - timer->node.expires;
-	if (late < (__s64)threshold_ns)
-		return 0;
-	/* A timer may be set to a time already past; the CPU was not silent for longer than it was silent. */
-	if ((__u64)late > now - silent_since)
-		late = now - silent_since;
-	wait = begin_wait(state, TRACE_IRQS_OFF);
-	if (!wait)
-		return 0;
-	wait->earliest_start_ns = silent_since;
-	wait->latest_start_ns = now - late;
-	wait->end_ns = now;
-	finish_wait(state, wait, ctx);
-	return 0;
+  if (!state)
+    return 0;
+  if (state->steal_due_ns && now > state->steal_due_ns)
+    report_steal(state);
+  silent_since = state->alive_ns;
+  state->alive_ns = now;
+  if (!silent_since || now - silent_since < threshold_ns)
+    return 0;
+  /* Soft timers expire in a softirq: being late says nothing about hard interrupts. */
+  if (timer->is_soft)
+    return 0;
+  /* The timer's own clock base: it may be real time. */
+  bpf_probe_read_kernel(&base_time, sizeof(base_time), base_now);
+  late = base_time - timer->node.expires;
+  if (late < (__s64)threshold_ns)
+    return 0;
+  /* A timer may be set to a time already past; the CPU was not silent for longer than it was silent. */
+  if ((__u64)late > now - silent_since)
+    late = now - silent_since;
+  wait = begin_wait(state, TRACE_IRQS_OFF);
+  if (!wait)
+    return 0;
+  wait->earliest_start_ns = silent_since;
+  wait->latest_start_ns = now - late;
+  wait->end_ns = now;
+  finish_wait(state, wait, ctx);
+  return 0;
 }
 
 SEC("tp_btf/softirq_raise")
-int BPF_PROG(on_softirq_raise, unsigned int vector)
-{
-	struct cpu_state *state;
+int BPF_PROG(on_softirq_raise, unsigned int vector) {
+  struct cpu_state* state;
 
-	if (vector != NET_RX_SOFTIRQ)
-		return 0;
-	state = this_cpu();
-	/* Keep the oldest: each later raise would hide how long the first has waited. */
-	if (state && !state->rx_raised_ns) {
-		state->rx_raised_ns = bpf_ktime_get_ns();
-		state->longest_vector_ns = 0;
-	}
-	return 0;
+  if (vector != NET_RX_SOFTIRQ)
+    return 0;
+  state = this_cpu();
+  /* Keep the oldest: each later raise would hide how long the first has waited. */
+  if (state && !state->rx_raised_ns) {
+    state->rx_raised_ns = bpf_ktime_get_ns();
+    state->longest_vector_ns = 0;
+  }
+  return 0;
 }
 
 SEC("tp_btf/softirq_entry")
-int BPF_PROG(on_softirq_entry, unsigned int vector)
-{
-	struct cpu_state *state = this_cpu();
-	struct trace_wait *wait;
-	__u64 now, raised;
+int BPF_PROG(on_softirq_entry, unsigned int vector) {
+  struct cpu_state* state = this_cpu();
+  struct trace_wait* wait;
+  __u64 now, raised;
 
-	if (!state)
-		return 0;
-	now = bpf_ktime_get_ns();
-	if (vector != NET_RX_SOFTIRQ) {
-		state->vector_entered_ns = now;
-		return 0;
-	}
-	raised = state->rx_raised_ns;
-	state->rx_raised_ns = 0;
-	state->rx_entered_ns = now;
-	state->rx_packets = 0;
-	if (!raised || now - raised < threshold_ns)
-		return 0;
-	wait = begin_wait(state, TRACE_SOFTIRQ_LATE);
-	if (!wait)
-		return 0;
-	wait->earliest_start_ns = raised;
-	wait->latest_start_ns = raised;
-	wait->end_ns = now;
-	if (state->longest_vector_ns) {
-		wait->vector = state->longest_vector;
-		wait->vector_ns = state->longest_vector_ns;
-	}
-	finish_wait(state, wait, ctx);
-	return 0;
+  if (!state)
+    return 0;
+  now = bpf_ktime_get_ns();
+  if (vector != NET_RX_SOFTIRQ) {
+    state->vector_entered_ns = now;
+    return 0;
+  }
+  raised = state->rx_raised_ns;
+  state->rx_raised_ns = 0;
+  state->rx_entered_ns = now;
+  state->rx_packets = 0;
+  if (!raised || now - raised < threshold_ns)
+    return 0;
+  wait = begin_wait(state, TRACE_SOFTIRQ_LATE);
+  if (!wait)
+    return 0;
+  wait->earliest_start_ns = raised;
+  wait->latest_start_ns = raised;
+  wait->end_ns = now;
+  if (state->longest_vector_ns) {
+    wait->vector = state->longest_vector;
+    wait->vector_ns = state->longest_vector_ns;
+  }
+  finish_wait(state, wait, ctx);
+  return 0;
 }
 
-static __noinline void report_release(struct cpu_state *state)
-{
-	struct trace_release *release = bpf_ringbuf_reserve(&events, sizeof(*release), 0);
+static __noinline void report_release(struct cpu_state* state) {
+  struct trace_release* release = bpf_ringbuf_reserve(&events, sizeof(*release), 0);
 
-	if (!release) {
-		count_lost();
-		return;
-	}
-	release->kind = TRACE_RELEASE;
-	release->cpu = bpf_get_smp_processor_id();
-	release->number = state->release_number;
-	release->packet_count = state->rx_packets;
-	bpf_ringbuf_submit(release, 0);
+  if (!release) {
+    count_lost();
+    return;
+  }
+  release->kind = TRACE_RELEASE;
+  release->cpu = bpf_get_smp_processor_id();
+  release->number = state->release_number;
+  release->packet_count = state->rx_packets;
+  bpf_ringbuf_submit(release, 0);
 }
 
 SEC("tp_btf/softirq_exit")
-int BPF_PROG(on_softirq_exit, unsigned int vector)
-{
-	struct cpu_state *state = this_cpu();
-	struct trace_wait *wait;
-	__u64 now, entered;
+int BPF_PROG(on_softirq_exit, unsigned int vector) {
+  struct cpu_state* state = this_cpu();
+  struct trace_wait* wait;
+  __u64 now, entered;
 
-	if (!state)
-		return 0;
-	now = bpf_ktime_get_ns();
-	if (vector != NET_RX_SOFTIRQ) {
-		entered = state->vector_entered_ns;
-		state->vector_entered_ns = 0;
-		if (state->rx_raised_ns && entered && now - entered > state->longest_vector_ns) {
-			state->longest_vector_ns = now - entered;
-			state->longest_vector = vector;
-		}
-		return 0;
-	}
-	entered = state->rx_entered_ns;
-	state->rx_entered_ns = 0;
-	/* Raised again while it ran: what came until now was this run's to serve. */
-	if (state->rx_raised_ns)
-		state->rx_raised_ns = now;
-	if (state->release_number) {
-		if (entered && entered < state->release_until_ns)
-			report_release(state);
-		state->release_number = 0;
-	}
-	if (!entered || now - entered < threshold_ns)
-		return 0;
-	wait = begin_wait(state, TRACE_NET_RX_LONG);
-	if (!wait)
-		return 0;
-	wait->earliest_start_ns = entered;
-	wait->latest_start_ns = entered;
-	wait->end_ns = now;
-	finish_wait(state, wait, ctx);
-	/* Its packets are known: they are the ones it delivered. */
-	report_release(state);
-	state->release_number = 0;
-	return 0;
+  if (!state)
+    return 0;
+  now = bpf_ktime_get_ns();
+  if (vector != NET_RX_SOFTIRQ) {
+    entered = state->vector_entered_ns;
+    state->vector_entered_ns = 0;
+    if (state->rx_raised_ns && entered && now - entered > state->longest_vector_ns) {
+      state->longest_vector_ns = now - entered;
+      state->longest_vector = vector;
+    }
+    return 0;
+  }
+  entered = state->rx_entered_ns;
+  state->rx_entered_ns = 0;
+  /* Raised again while it ran: what came until now was this run's to serve. */
+  if (state->rx_raised_ns)
+    state->rx_raised_ns = now;
+  if (state->release_number) {
+    if (entered && entered < state->release_until_ns)
+      report_release(state);
+    state->release_number = 0;
+  }
+  if (!entered || now - entered < threshold_ns)
+    return 0;
+  wait = begin_wait(state, TRACE_NET_RX_LONG);
+  if (!wait)
+    return 0;
+  wait->earliest_start_ns = entered;
+  wait->latest_start_ns = entered;
+  wait->end_ns = now;
+  finish_wait(state, wait, ctx);
+  /* Its packets are known: they are the ones it delivered. */
+  report_release(state);
+  state->release_number = 0;
+  return 0;
 }
 
 enum softirq_thread { NOT_A_SOFTIRQ_THREAD, KSOFTIRQD, NAPI_THREAD };
 
 /* ksoftirqd/CPU (kernel/softirq.c) and napi/DEVICE-ID (net/core/dev.c, Linux 5.12, commit 29863d41bb6e). */
-static __always_inline enum softirq_thread softirq_thread(struct task_struct *task)
-{
-	__u64 name;
+static __always_inline enum softirq_thread softirq_thread(struct task_struct* task) {
+  __u64 name;
 
-	if (!(task->flags & PF_KTHREAD))
-		return NOT_A_SOFTIRQ_THREAD;
-	name = *(__u64 *)task->comm;
-	if (name == 0x7172697466736f6bULL) /* "ksoftirq" */
-		return KSOFTIRQD;
-	if ((name & 0xffffffffffULL) == 0x2f6970616eULL) /* "napi/" */
-		return NAPI_THREAD;
-	return NOT_A_SOFTIRQ_THREAD;
+  if (!(task->flags & PF_KTHREAD))
+    return NOT_A_SOFTIRQ_THREAD;
+  name = *(__u64*)task->comm;
+  if (name == 0x7172697466736f6bULL) /* "ksoftirq" */
+    return KSOFTIRQD;
+  if ((name & 0xffffffffffULL) == 0x2f6970616eULL) /* "napi/" */
+    return NAPI_THREAD;
+  return NOT_A_SOFTIRQ_THREAD;
 }
 
 SEC("tp_btf/sched_wakeup")
-int BPF_PROG(on_sched_wakeup, struct task_struct *task)
-{
-	enum softirq_thread thread = softirq_thread(task);
-	struct cpu_state *state;
-	__u64 now;
-	__u32 pid;
+int BPF_PROG(on_sched_wakeup, struct task_struct* task) {
+  enum softirq_thread thread = softirq_thread(task);
+  struct cpu_state* state;
+  __u64 now;
+  __u32 pid;
 
-	if (thread == NOT_A_SOFTIRQ_THREAD)
-		return 0;
-	now = bpf_ktime_get_ns();
-	if (thread == KSOFTIRQD) {
-		state = this_cpu(); /* only its own CPU wakes it */
-		if (state && !state->ksoftirqd_woken_ns)
-			state->ksoftirqd_woken_ns = now;
-		return 0;
-	}
-	pid = task->pid;
-	bpf_map_update_elem(&napi_woken, &pid, &now, BPF_NOEXIST);
-	return 0;
+  if (thread == NOT_A_SOFTIRQ_THREAD)
+    return 0;
+  now = bpf_ktime_get_ns();
+  if (thread == KSOFTIRQD) {
+    state = this_cpu(); /* only its own CPU wakes it */
+    if (state && !state->ksoftirqd_woken_ns)
+      state->ksoftirqd_woken_ns = now;
+    return 0;
+  }
+  pid = task->pid;
+  bpf_map_update_elem(&napi_woken, &pid, &now, BPF_NOEXIST);
+  return 0;
 }
 
 SEC("tp_btf/sched_switch")
-int BPF_PROG(on_sched_switch, bool preempt, struct task_struct *prev, struct task_struct *next)
-{
-	struct cpu_state *state = this_cpu();
-	__u64 now = bpf_ktime_get_ns();
-	enum softirq_thread thread;
-	struct trace_wait *wait;
-	__u64 woken = 0;
+int BPF_PROG(on_sched_switch, bool preempt, struct task_struct* prev, struct task_struct* next) {
+  struct cpu_state* state = this_cpu();
+  __u64 now = bpf_ktime_get_ns();
+  enum softirq_thread thread;
+  struct trace_wait* wait;
+  __u64 woken = 0;
 
-	if (!state)
-		return 0;
-	state->alive_ns = now;
-	thread = softirq_thread(next);
-	if (thread == NOT_A_SOFTIRQ_THREAD)
-		return 0;
-	if (thread == KSOFTIRQD) {
-		woken = state->ksoftirqd_woken_ns;
-		state->ksoftirqd_woken_ns = 0;
-	} else {
-		__u32 pid = next->pid;
-		__u64 *since = bpf_map_lookup_elem(&napi_woken, &pid);
+  if (!state)
+    return 0;
+  state->alive_ns = now;
+  thread = softirq_thread(next);
+  if (thread == NOT_A_SOFTIRQ_THREAD)
+    return 0;
+  if (thread == KSOFTIRQD) {
+    woken = state->ksoftirqd_woken_ns;
+    state->ksoftirqd_woken_ns = 0;
+  } else {
+    __u32 pid = next->pid;
+    __u64* since = bpf_map_lookup_elem(&napi_woken, &pid);
 
-		if (since) {
-			woken = *since;
-			bpf_map_delete_elem(&napi_woken, &pid);
-		}
-	}
-	if (!woken || now - woken < threshold_ns)
-		return 0;
-	wait = begin_wait(state, TRACE_THREAD_LATE);
-	if (!wait)
-		return 0;
-	wait->earliest_start_ns = woken;
-	wait->latest_start_ns = woken;
-	wait->end_ns = now;
-	wait->vector = thread; /* which kind of thread; it is no vector that held it up */
-	finish_wait(state, wait, ctx);
-	return 0;
+    if (since) {
+      woken = *since;
+      bpf_map_delete_elem(&napi_woken, &pid);
+    }
+  }
+  if (!woken || now - woken < threshold_ns)
+    return 0;
+  wait = begin_wait(state, TRACE_THREAD_LATE);
+  if (!wait)
+    return 0;
+  wait->earliest_start_ns = woken;
+  wait->latest_start_ns = woken;
+  wait->end_ns = now;
+  wait->vector = thread; /* which kind of thread; it is no vector that held it up */
+  finish_wait(state, wait, ctx);
+  return 0;
 }
 
 /* Who has the CPU, kept only while something has been waiting for half the threshold: then the culprit is caught in the act. */
 SEC("perf_event")
-int on_cpu_clock(void *ctx)
-{
-	struct cpu_state *state = this_cpu();
-	__u64 now = bpf_ktime_get_ns();
-	struct trace_sample *sample;
-	__u64 patience = threshold_ns / 2;
+int on_cpu_clock(void* ctx) {
+  struct cpu_state* state = this_cpu();
+  __u64 now = bpf_ktime_get_ns();
+  struct trace_sample* sample;
+  __u64 patience = threshold_ns / 2;
 
-	if (!state)
-		return 0;
-	if (!(state->rx_raised_ns && now - state->rx_raised_ns > patience) &&
-	    !(state->rx_entered_ns && now - state->rx_entered_ns > patience) &&
-	    !(state->vector_entered_ns && now - state->vector_entered_ns > patience) &&
-	    !(state->ksoftirqd_woken_ns && now - state->ksoftirqd_woken_ns > patience))
-		return 0;
-	sample = bpf_ringbuf_reserve(&events, sizeof(*sample), 0);
-	if (!sample) {
-		count_lost();
-		return 0;
-	}
-	sample->kind = TRACE_SAMPLE;
-	sample->cpu = bpf_get_smp_processor_id();
-	sample->time_ns = now;
-	describe_task(&sample->task, (void *)bpf_get_current_task());
-	sample->task.stack_bytes = bpf_get_stack(ctx, sample->task.stack, sizeof(sample->task.stack), 0);
-	bpf_ringbuf_submit(sample, 0);
-	return 0;
+  if (!state)
+    return 0;
+  if (!(state->rx_raised_ns && now - state->rx_raised_ns > patience) &&
+      !(state->rx_entered_ns && now - state->rx_entered_ns > patience) &&
+      !(state->vector_entered_ns && now - state->vector_entered_ns > patience) &&
+      !(state->ksoftirqd_woken_ns && now - state->ksoftirqd_woken_ns > patience))
+    return 0;
+  sample = bpf_ringbuf_reserve(&events, sizeof(*sample), 0);
+  if (!sample) {
+    count_lost();
+    return 0;
+  }
+  sample->kind = TRACE_SAMPLE;
+  sample->cpu = bpf_get_smp_processor_id();
+  sample->time_ns = now;
+  describe_task(&sample->task, (void*)bpf_get_current_task());
+  sample->task.stack_bytes = bpf_get_stack(ctx, sample->task.stack, sizeof(sample->task.stack), 0);
+  bpf_ringbuf_submit(sample, 0);
+  return 0;
 }
 
 /* The rstat lock is taken with interrupts off (kernel/cgroup/rstat.c), so holding it for long is a stall by itself. */
 SEC("tp_btf/cgroup_rstat_locked")
-int BPF_PROG(on_rstat_locked, struct cgroup *cgroup, int cpu, bool contended)
-{
-	struct cpu_state *state = this_cpu();
+int BPF_PROG(on_rstat_locked, struct cgroup* cgroup, int cpu, bool contended) {
+  struct cpu_state* state = this_cpu();
 
-	if (state)
-		state->flush_locked_ns = bpf_ktime_get_ns();
-	return 0;
+  if (state)
+    state->flush_locked_ns = bpf_ktime_get_ns();
+  return 0;
 }
 
 SEC("tp_btf/cgroup_rstat_unlock")
-int BPF_PROG(on_rstat_unlock, struct cgroup *cgroup, int cpu, bool contended)
-{
-	struct cpu_state *state = this_cpu();
-	struct trace_flush *flush;
-	__u64 locked, now, who;
+int BPF_PROG(on_rstat_unlock, struct cgroup* cgroup, int cpu, bool contended) {
+  struct cpu_state* state = this_cpu();
+  struct trace_flush* flush;
+  __u64 locked, now, who;
 
-	if (!state)
-		return 0;
-	locked = state->flush_locked_ns;
-	state->flush_locked_ns = 0;
-	now = bpf_ktime_get_ns();
-	if (!locked || now - locked < threshold_ns)
-		return 0;
-	flush = bpf_ringbuf_reserve(&events, sizeof(*flush), 0);
-	if (!flush) {
-		count_lost();
-		return 0;
-	}
-	who = bpf_get_current_pid_tgid();
-	flush->kind = TRACE_FLUSH;
-	flush->cpu = bpf_get_smp_processor_id();
-	flush->start_ns = locked;
-	flush->end_ns = now;
-	flush->pid = (__u32)who;
-	flush->tgid = who >> 32;
-	flush->pad = 0;
-	bpf_get_current_comm(flush->comm, sizeof(flush->comm));
-	flush->cgroup_bytes = cgroup_names(flush->cgroup, cgroup);
-	bpf_ringbuf_submit(flush, 0);
-	return 0;
+  if (!state)
+    return 0;
+  locked = state->flush_locked_ns;
+  state->flush_locked_ns = 0;
+  now = bpf_ktime_get_ns();
+  if (!locked || now - locked < threshold_ns)
+    return 0;
+  flush = bpf_ringbuf_reserve(&events, sizeof(*flush), 0);
+  if (!flush) {
+    count_lost();
+    return 0;
+  }
+  who = bpf_get_current_pid_tgid();
+  flush->kind = TRACE_FLUSH;
+  flush->cpu = bpf_get_smp_processor_id();
+  flush->start_ns = locked;
+  flush->end_ns = now;
+  flush->pid = (__u32)who;
+  flush->tgid = who >> 32;
+  flush->pad = 0;
+  bpf_get_current_comm(flush->comm, sizeof(flush->comm));
+  flush->cgroup_bytes = cgroup_names(flush->cgroup, cgroup);
+  bpf_ringbuf_submit(flush, 0);
+  return 0;
 }
 
 /* Whether the packet is one of our probes; fills sequence and direction. Both hooks see skb->data at the network header:
  * eth_type_trans has pulled the link header. */
-static __always_inline bool is_probe(struct sk_buff *skb, struct probe_key *key)
-{
-	struct {
-		__u8 version_and_words;
-		__u8 service;
-		__u16 length;
-		__u16 id;
-		__u16 fragment;
-		__u8 ttl;
-		__u8 protocol;
-	} ip;
-	struct {
-		__u8 type;
-		__u8 code;
-		__u16 checksum;
-		__u16 identifier;
-		__u16 sequence;
-	} icmp;
-	unsigned char *data = skb->data;
+static __always_inline bool is_probe(struct sk_buff* skb, struct probe_key* key) {
+  struct {
+    __u8 version_and_words;
+    __u8 service;
+    __u16 length;
+    __u16 id;
+    __u16 fragment;
+    __u8 ttl;
+    __u8 protocol;
+  } ip;
+  struct {
+    __u8 type;
+    __u8 code;
+    __u16 checksum;
+    __u16 identifier;
+    __u16 sequence;
+  } icmp;
+  unsigned char* data = skb->data;
 
-	if (bpf_probe_read_kernel(&ip, sizeof(ip), data) || ip.protocol != IPPROTO_ICMP ||
-	    (ip.fragment & bpf_htons(0x1fff)))
-		return false;
-	if (bpf_probe_read_kernel(&icmp, sizeof(icmp), data + (ip.version_and_words & 0xf) * 4) ||
-	    icmp.identifier != icmp_identifier || (icmp.type != ICMP_ECHO && icmp.type != ICMP_ECHOREPLY))
-		return false;
-	key->ifindex = skb->dev->ifindex;
-	key->sequence = bpf_ntohs(icmp.sequence);
-	key->is_reply = icmp.type == ICMP_ECHOREPLY;
-	key->pad = 0;
-	return true;
+  if (bpf_probe_read_kernel(&ip, sizeof(ip), data) || ip.protocol != IPPROTO_ICMP || (ip.fragment & bpf_htons(0x1fff)))
+    return false;
+  if (bpf_probe_read_kernel(&icmp, sizeof(icmp), data + (ip.version_and_words & 0xf) * 4) || icmp.identifier != icmp_identifier ||
+      (icmp.type != ICMP_ECHO && icmp.type != ICMP_ECHOREPLY))
+    return false;
+  key->ifindex = skb->dev->ifindex;
+  key->sequence = bpf_ntohs(icmp.sequence);
+  key->is_reply = icmp.type == ICMP_ECHOREPLY;
+  key->pad = 0;
+  return true;
 }
 
 SEC("tp_btf/netif_rx_entry")
-int BPF_PROG(on_netif_rx, struct sk_buff *skb)
-{
-	struct probe_key key;
-	__u64 now;
+int BPF_PROG(on_netif_rx, struct sk_buff* skb) {
+  struct probe_key key;
+  __u64 now;
 
-	if (!watch_probes || skb->protocol != bpf_htons(ETH_P_IP) || !is_probe(skb, &key))
-		return 0;
-	now = bpf_ktime_get_ns();
-	bpf_map_update_elem(&enqueue_times, &key, &now, BPF_ANY);
-	return 0;
+  if (!watch_probes || skb->protocol != bpf_htons(ETH_P_IP) || !is_probe(skb, &key))
+    return 0;
+  now = bpf_ktime_get_ns();
+  bpf_map_update_elem(&enqueue_times, &key, &now, BPF_ANY);
+  return 0;
 }
 
-static __noinline void report_packet(struct sk_buff *skb, struct probe_key *key)
-{
-	struct trace_packet *packet = bpf_ringbuf_reserve(&events, sizeof(*packet), 0);
-	__u64 *enqueued = bpf_map_lookup_elem(&enqueue_times, key);
-	struct net_device *device = BPF_CORE_READ(skb, dev);
+static __noinline void report_packet(struct sk_buff* skb, struct probe_key* key) {
+  struct trace_packet* packet = bpf_ringbuf_reserve(&events, sizeof(*packet), 0);
+  __u64* enqueued = bpf_map_lookup_elem(&enqueue_times, key);
+  struct net_device* device = BPF_CORE_READ(skb, dev);
 
-	if (!packet) {
-		count_lost();
-		return;
-	}
-	packet->kind = TRACE_PACKET;
-	packet->cpu = bpf_get_smp_processor_id();
-	packet->received_ns = bpf_ktime_get_ns();
-	packet->enqueued_ns = 0;
-	if (enqueued) {
-		packet->enqueued_ns = *enqueued;
-		bpf_map_delete_elem(&enqueue_times, key);
-	}
-	packet->netns_inode = BPF_CORE_READ(device, nd_net.net, ns.inum);
-	packet->ifindex = key->ifindex;
-	packet->rx_queue = (__s32)BPF_CORE_READ(skb, queue_mapping) - 1; /* skb_get_rx_queue */
-	packet->pid = (__u32)bpf_get_current_pid_tgid();
-	packet->sequence = key->sequence;
-	packet->is_reply = key->is_reply;
-	__builtin_memset(packet->pad, 0, sizeof(packet->pad));
-	bpf_get_current_comm(packet->comm, sizeof(packet->comm));
-	BPF_CORE_READ_STR_INTO(&packet->device, device, name);
-	bpf_ringbuf_submit(packet, 0);
+  if (!packet) {
+    count_lost();
+    return;
+  }
+  packet->kind = TRACE_PACKET;
+  packet->cpu = bpf_get_smp_processor_id();
+  packet->received_ns = bpf_ktime_get_ns();
+  packet->enqueued_ns = 0;
+  if (enqueued) {
+    packet->enqueued_ns = *enqueued;
+    bpf_map_delete_elem(&enqueue_times, key);
+  }
+  packet->netns_inode = BPF_CORE_READ(device, nd_net.net, ns.inum);
+  packet->ifindex = key->ifindex;
+  packet->rx_queue = (__s32)BPF_CORE_READ(skb, queue_mapping) - 1; /* skb_get_rx_queue */
+  packet->pid = (__u32)bpf_get_current_pid_tgid();
+  packet->sequence = key->sequence;
+  packet->is_reply = key->is_reply;
+  __builtin_memset(packet->pad, 0, sizeof(packet->pad));
+  bpf_get_current_comm(packet->comm, sizeof(packet->comm));
+  BPF_CORE_READ_STR_INTO(&packet->device, device, name);
+  bpf_ringbuf_submit(packet, 0);
 }
 
 SEC("tp_btf/netif_receive_skb")
-int BPF_PROG(on_netif_receive_skb, struct sk_buff *skb)
-{
-	struct cpu_state *state = this_cpu();
-	struct probe_key key;
+int BPF_PROG(on_netif_receive_skb, struct sk_buff* skb) {
+  struct cpu_state* state = this_cpu();
+  struct probe_key key;
 
-	if (state)
-		state->rx_packets++;
-	if (!watch_probes || skb->protocol != bpf_htons(ETH_P_IP) || !is_probe(skb, &key))
-		return 0;
-	report_packet(skb, &key);
-	return 0;
+  if (state)
+    state->rx_packets++;
+  if (!watch_probes || skb->protocol != bpf_htons(ETH_P_IP) || !is_probe(skb, &key))
+    return 0;
+  report_packet(skb, &key);
+  return 0;
 }
