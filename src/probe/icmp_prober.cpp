@@ -111,6 +111,7 @@ class Run {
     }
     summary_.counts = session_->counts();
     summary_.socket_drops = socket_->dropped();
+    summary_.realtime = thread_->realtime();
     summary_.clock_steps = clock_.steps();
     summary_.replaced_timestamps = clock_.replaced();
     return std::move(summary_);

@@ -339,6 +339,7 @@ TEST(SenderThread, AvoidsACpuAndGivesTheAffinityBack) {
   {
     base::Result<SenderThread> thread = SenderThread::tune(std::nullopt);
     ASSERT_TRUE(thread);
+    EXPECT_TRUE(thread->realtime());
     for (const std::int32_t cpu : allowed) {
       EXPECT_TRUE(thread->avoid(cpu));
       const cpu_set_t now = cpus();
@@ -349,6 +350,7 @@ TEST(SenderThread, AvoidsACpuAndGivesTheAffinityBack) {
   }
   const cpu_set_t restored = cpus();
   EXPECT_TRUE(CPU_EQUAL(&restored, &original));
+  EXPECT_EQ(sched_getscheduler(0), SCHED_OTHER);
 
   base::Result<SenderThread> pinned = SenderThread::tune(allowed.front());
   ASSERT_TRUE(pinned);
