@@ -111,6 +111,7 @@ class Run {
     }
     summary_.counts = session_->counts();
     summary_.socket_drops = socket_->dropped();
+    summary_.realtime = thread_->realtime();
     summary_.clock_steps = clock_.steps();
     summary_.replaced_timestamps = clock_.replaced();
     return std::move(summary_);
@@ -213,7 +214,8 @@ class Run {
   void hand_over(std::int64_t wake_ns) {
     const std::size_t waiting = session_->finished().size();
     const std::int64_t now_ns = base::monotonic_ns();
-    const bool wanted = waiting >= sink_batch || (waiting > 0 && now_ns - last_flush_ns_ >= sink_period_ns);
+    const bool period_ends = std::max(now_ns, wake_ns) - last_flush_ns_ >= sink_period_ns;
+    const bool wanted = waiting >= sink_batch || (waiting > 0 && period_ends);
     if ((wanted && now_ns < wake_ns) || waiting >= EchoSession::finished_capacity / 2) {
       (*sink_)(session_->finished());
       session_->clear_finished();

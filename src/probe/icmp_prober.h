@@ -66,6 +66,8 @@ struct EchoSummary {
   std::vector<IcmpErrorCount> icmp_errors;
   /// Sends the system refused, by errno; in sum SessionCounts::send_failed.
   std::vector<SendErrorCount> send_errors;
+  /// Whether the prober had real-time priority; without it, ordinary tasks could make it late.
+  bool realtime = false;
   /// How often the prober left a CPU on which it had been late.
   std::int64_t cpu_moves = 0;
   /// Steps of the wall clock, and kernel timestamps that were replaced by the time of reading (see ReceiveClock).
@@ -98,7 +100,8 @@ class IcmpProber {
   [[nodiscard]] IcmpSocketKind socket_kind() const { return socket_.kind(); }
 
   /// Sends all probes and waits for the replies; blocks for the duration and the grace time. After `stop` no more probes are sent
-  /// and outstanding replies are awaited for the grace time at most. Uses the calling thread alone, which gets its affinity and
+  /// and outstanding replies are awaited for the grace time at most. Uses the calling thread alone: it runs with real-time priority
+  /// (SCHED_FIFO 1) where that is permitted, `sink` included, and gets its priority, affinity and
   /// timer slack back at the end. Refuses a CPU that it may not use. To be called once.
   [[nodiscard]] base::Result<EchoSummary> run(std::stop_token stop, const ProbeSink& sink);
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "probe/local_address.h"
 
+#include <fmt/format.h>
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <sys/stat.h>
@@ -121,7 +122,8 @@ class Search {
 
   LocalAddressSearch result() && {
     if (hidden_processes_ > 0) {
-      not_searched_.push_back("the namespaces of " + std::to_string(hidden_processes_) + " processes of other users");
+      not_searched_.push_back(
+          fmt::format("network namespaces of {} process{}: not permitted", hidden_processes_, hidden_processes_ == 1 ? "" : "es"));
     }
     return {.matches = std::move(matches_), .namespaces_searched = searched_, .not_searched = std::move(not_searched_)};
   }

@@ -33,38 +33,46 @@ void remove(cpu_set_t& cpus, std::int32_t cpu) {
 
 }  // namespace
 
-SenderThread::SenderThread(const cpu_set_t& allowed, std::int64_t timer_slack_ns, bool pinned)
-    : original_(allowed), allowed_(allowed), original_timer_slack_ns_(timer_slack_ns), pinned_(pinned) {}
-
 base::Result<SenderThread> SenderThread::tune(std::optional<std::int32_t> cpu) {
-  cpu_set_t allowed{};
-  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) {
+  SenderThread thread;
+  if (sched_getaffinity(0, sizeof thread.original_, &thread.original_) != 0) {
     return base::errno_error("read", "the CPUs this thread may use", errno);
   }
+  thread.allowed_ = thread.original_;
+  thread.original_policy_ = sched_getscheduler(0);
+  sched_getparam(0, &thread.original_priority_);
+  thread.original_timer_slack_ns_ = prctl(PR_GET_TIMERSLACK);
   if (cpu) {
-    if (!contains(allowed, *cpu) || !set_cpus(only(*cpu))) {
+    if (!contains(thread.allowed_, *cpu) || !set_cpus(only(*cpu))) {
       return base::Error{"probe from", fmt::format("CPU {}", *cpu),
                          "this process may not use that CPU, or there is none of that number",
                          "See the allowed CPUs with: taskset -pc $$"};
     }
+    thread.pinned_ = true;
   }
-  const int slack_ns = prctl(PR_GET_TIMERSLACK);
   constexpr unsigned long shortest_slack_ns = 1;  // 0 would mean the default, 50 us
   static_cast<void>(prctl(PR_SET_TIMERSLACK, shortest_slack_ns));
-  return SenderThread(allowed, slack_ns, cpu.has_value());
+  // The lowest real-time priority is above every ordinary task and below everything that was made real-time on purpose.
+  const sched_param lowest{.sched_priority = 1};
+  thread.realtime_ = sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &lowest) == 0;
+  return thread;
 }
 
 SenderThread::SenderThread(SenderThread&& other) noexcept
     : original_(other.original_),
       allowed_(other.allowed_),
+      original_policy_(other.original_policy_),
+      original_priority_(other.original_priority_),
       original_timer_slack_ns_(other.original_timer_slack_ns_),
       pinned_(other.pinned_),
+      realtime_(other.realtime_),
       owner_(std::exchange(other.owner_, false)) {}
 
 SenderThread::~SenderThread() {
   if (!owner_) {
     return;
   }
+  static_cast<void>(sched_setscheduler(0, original_policy_, &original_priority_));
   static_cast<void>(prctl(PR_SET_TIMERSLACK, static_cast<unsigned long>(original_timer_slack_ns_)));
   static_cast<void>(set_cpus(original_));
 }
