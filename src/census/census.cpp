@@ -105,7 +105,8 @@ CensusResult take_census(const CensusOptions& options) {
   const DyingBelow dying_below = options.walk ? add_walk(counts, mounts, result) : DyingBelow{};
   derive_dying(counts, result);
   if (options.read_cost) {
-    StatCost cost = measure_stat_cost(options.root, costliest_cgroups(counts.cgroups, dying_below, stat_cost_cgroup_limit));
+    StatCost cost = measure_stat_cost(costliest_cgroups(counts.cgroups, dying_below, stat_cost_cgroup_limit),
+                                      timed_memory_stat_read(options.root));
     result.stat_reads = std::move(cost.reads);
     append(result.gaps, cost.gaps);
   }

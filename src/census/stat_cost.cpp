@@ -7,8 +7,8 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <optional>
 #include <tuple>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/files.h"
@@ -20,8 +20,8 @@ namespace {
 constexpr int reads_per_cgroup = 3;
 constexpr std::int64_t slow_read_ns = 20 * base::ns_per_ms;
 
-/// Time in read(2) until end of file; opening is not counted, because it flushes nothing.
-base::Result<std::int64_t> timed_read(const std::string& path) {
+/// Opening is not timed: it flushes nothing.
+base::Result<std::int64_t> time_read(const std::string& path) {
   const base::Result<base::OwnedFd> file = base::open_file(path, O_RDONLY);
   if (!file) {
     return file.error();
@@ -39,10 +39,10 @@ base::Result<std::int64_t> timed_read(const std::string& path) {
   }
 }
 
-base::Result<evidence::StatReadRecord> measure(const std::string& root, const std::string& cgroup) {
+base::Result<evidence::StatReadRecord> measure(const std::string& cgroup, const TimedRead& timed_read) {
   std::vector<std::int64_t> costs_ns;
   while (costs_ns.size() < reads_per_cgroup && (costs_ns.empty() || costs_ns.back() <= slow_read_ns)) {
-    const base::Result<std::int64_t> cost_ns = timed_read(root + cgroup + "/memory.stat");
+    const base::Result<std::int64_t> cost_ns = timed_read(cgroup);
     if (!cost_ns) {
       return cost_ns.error();
     }
@@ -76,13 +76,17 @@ std::vector<std::string> costliest_cgroups(const std::vector<VisibleCgroup>& cgr
   return paths;
 }
 
-StatCost measure_stat_cost(const std::string& root, const std::vector<std::string>& cgroups) {
+TimedRead timed_memory_stat_read(std::string root) {
+  return [root = std::move(root)](const std::string& cgroup) { return time_read(root + cgroup + "/memory.stat"); };
+}
+
+StatCost measure_stat_cost(const std::vector<std::string>& cgroups, const TimedRead& timed_read) {
   StatCost cost;
   for (const std::string& cgroup : cgroups) {
-    base::Result<evidence::StatReadRecord> read = measure(root, cgroup);
+    base::Result<evidence::StatReadRecord> read = measure(cgroup, timed_read);
     if (read) {
       cost.reads.push_back(std::move(*read));
-    } else if (::access((root + cgroup).c_str(), F_OK) == 0) {
+    } else {
       cost.gaps.push_back({"cost of reading memory.stat", read.error().message(),
                            "whether reading this cgroup's statistics stalls the CPU is not known"});
     }

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <unordered_map>
 #include <vector>
 
+#include "base/result.h"
 #include "census/memcg_counts.h"
 #include "evidence/records.h"
 
@@ -28,9 +30,14 @@ struct StatCost {
                                                          const std::unordered_map<std::uint64_t, std::int64_t>& dying_below,
                                                          std::size_t limit);
 
-/// Reads memory.stat of each directory, below `root`. Blocks for the reads. A directory that is gone is left out, one that
-/// cannot be read makes a gap.
-[[nodiscard]] StatCost measure_stat_cost(const std::string& root, const std::vector<std::string>& cgroups);
+/// How long one read of a cgroup's statistics took.
+using TimedRead = std::function<base::Result<std::int64_t>(const std::string& cgroup)>;
+
+/// Reads memory.stat of the directory, below `root`: the time in read(2) until end of file.
+[[nodiscard]] TimedRead timed_memory_stat_read(std::string root);
+
+/// Blocks for the reads. A cgroup that cannot be read, perhaps because it is gone by now, makes a gap.
+[[nodiscard]] StatCost measure_stat_cost(const std::vector<std::string>& cgroups, const TimedRead& timed_read);
 
 inline constexpr std::size_t stat_cost_cgroup_limit = 5;
 

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "census/dying_memcgs.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sched.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <array>
+#include <chrono>
+#include <filesystem>
+#include <stdexcept>
+#include <thread>
+
+#include "base/files.h"
+#include "base/text.h"
+#include "census/memcg_counts.h"
+#include "census/memcg_walk.h"
+#include "census/mount_table.h"
+
+namespace stallscope::census {
+namespace {
+
+namespace fs = std::filesystem;
+
+// Above PAGEVEC_SIZE (31 since Linux 6.8, 15 before): that many new pages push a CPU's batch onto the LRU lists.
+constexpr int batch_pages = 64;
+constexpr auto release_timeout = std::chrono::seconds(30);
+
+void check(const base::Status& status) {
+  if (!status) {
+    throw std::runtime_error(status.error().message());
+  }
+}
+
+MemoryHierarchy hierarchy() {
+  const base::Result<std::string> mounts = base::read_file("/proc/self/mountinfo");
+  return count_memcgs("", parse_mountinfo(mounts ? *mounts : "")).hierarchy;
+}
+
+/// The directory of the cgroup this process is in.
+std::string own_cgroup(const MemoryHierarchy& memory) {
+  const base::Result<std::string> memberships = base::read_file("/proc/self/cgroup");
+  for (const std::string_view line : base::split(memberships ? *memberships : "", '\n')) {
+    const std::vector<std::string_view> fields = base::split(line, ':');
+    if (fields.size() == 3 && fields[1] == (memory.version == 1 ? "memory" : "")) {
+      return memory.mount_point + std::string(fields[2]);
+    }
+  }
+  throw std::runtime_error("this process is in no memory cgroup");
+}
+
+void stay_on_this_cpu() {
+  cpu_set_t cpus;
+  CPU_ZERO(&cpus);
+  CPU_SET(static_cast<std::size_t>(::sched_getcpu()), &cpus);
+  if (::sched_setaffinity(0, sizeof(cpus), &cpus) != 0) {
+    throw std::runtime_error("cannot stay on one CPU");
+  }
+}
+
+void append_page(int file) {
+  static const std::array<char, 4096> page{};
+  struct stat status {};
+  if (::fstat(file, &status) != 0 || ::pwrite(file, page.data(), page.size(), status.st_size) != ssize_t{page.size()}) {
+    throw std::runtime_error("cannot add a page to the pinning file");
+  }
+}
+
+}  // namespace
+
+DyingMemcgs::DyingMemcgs() {
+  const MemoryHierarchy memory = hierarchy();
+  original_cgroup_ = own_cgroup(memory);
+  cgroup_ = memory.mount_point + "/stallscope-census-test";
+  batch_filler_ = "/dev/shm/stallscope-census-test-batch";
+  std::error_code missing;
+  for (const fs::directory_entry& left : fs::directory_iterator(cgroup_, missing)) {
+    if (left.is_directory()) {
+      ::rmdir(left.path().c_str());
+    }
+  }
+  fs::create_directory(cgroup_);
+  if (memory.version == 2) {
+    check(base::write_file(memory.mount_point + "/cgroup.subtree_control", "+memory"));
+    check(base::write_file(cgroup_ + "/cgroup.subtree_control", "+memory"));
+  }
+  stay_on_this_cpu();
+}
+
+DyingMemcgs::~DyingMemcgs() {
+  ::unlink(batch_filler_.c_str());
+  const auto deadline = std::chrono::steady_clock::now() + release_timeout;
+  while (walked_count() > 0 && std::chrono::steady_clock::now() < deadline) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
+  ::rmdir(cgroup_.c_str());
+}
+
+void DyingMemcgs::enter(const std::string& cgroup) const {
+  check(base::write_file(cgroup + "/cgroup.procs", fmt::format("{}", ::getpid())));
+}
+
+void DyingMemcgs::pin(int file, int count) {
+  for (int i = 0; i < count; ++i) {
+    const std::string child = fmt::format("{}/{}", cgroup_, made_count_++);
+    fs::create_directory(child);
+    enter(child);
+    append_page(file);
+    enter(original_cgroup_);
+    if (::rmdir(child.c_str()) != 0) {
+      throw std::runtime_error("cannot remove " + child);
+    }
+  }
+  const base::Result<base::OwnedFd> filler = base::open_file(batch_filler_, O_RDWR | O_CREAT, 0600);
+  for (int i = 0; filler && i < batch_pages; ++i) {
+    append_page(filler->get());
+  }
+}
+
+std::int64_t DyingMemcgs::walked_count() const {
+  struct stat status {};
+  const base::Result<MemcgWalk> walk = walk_memcgs(0, {});
+  if (::stat(cgroup_.c_str(), &status) != 0 || !walk) {
+    return 0;
+  }
+  const auto found = walk->dying_below.find(status.st_ino);
+  return found == walk->dying_below.end() ? 0 : found->second;
+}
+
+}  // namespace stallscope::census
