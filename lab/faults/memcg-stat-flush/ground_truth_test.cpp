@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/units.h"
+#include "lab/faults/memcg-stat-flush/flush_worker.h"
 
 namespace stallscope::lab {
 namespace {
@@ -24,33 +25,47 @@ TEST(GroundTruth, AStallSaysWhereWhenWhoAndWhat) {
 }
 
 TEST(GroundTruth, ReadyAndEndFrameTheReads) {
-  EXPECT_EQ(nlohmann::json::parse(ready_line(reader, 500, 514)),
+  EXPECT_EQ(nlohmann::json::parse(ready_line(reader, 500, 514, true)),
             nlohmann::json::parse(R"({"type":"ready","zombies":500,"kernel_total":514,"cpu":1,"pid":4121,"target":"10.0.1.2",
-              "client_netns":"stallscope-client"})"));
+              "client_netns":"stallscope-client","flushed_by_is":"observed"})"));
   EXPECT_EQ(end_line(20), R"({"type":"end","reads":20})");
 }
 
 TEST(FlushJudge, AReadMuchShorterThanTheTypicalOneFoundTheWorkDone) {
   constexpr std::int64_t ms = base::ns_per_ms;
   FlushJudge judge({100 * ms, 30 * ms, 102 * ms});
-  EXPECT_EQ(judge.judge(95 * ms), FlushedBy::reader);
-  EXPECT_EQ(judge.judge(80 * ms), FlushedBy::kernel_worker);
-  EXPECT_EQ(judge.judge(1 * ms), FlushedBy::kernel_worker);
-  EXPECT_EQ(judge.judge(150 * ms), FlushedBy::reader);
+  EXPECT_EQ(judge.judge(95 * ms, std::nullopt), FlushedBy::reader);
+  EXPECT_EQ(judge.judge(80 * ms, std::nullopt), FlushedBy::kernel_worker);
+  EXPECT_EQ(judge.judge(1 * ms, std::nullopt), FlushedBy::kernel_worker);
+  EXPECT_EQ(judge.judge(150 * ms, std::nullopt), FlushedBy::reader);
 }
 
 TEST(FlushJudge, ReadsOfTheWorkerDoNotMoveWhatIsTypical) {
   constexpr std::int64_t ms = base::ns_per_ms;
   FlushJudge judge({100 * ms});
   for (int i = 0; i < 10; ++i) {
-    EXPECT_EQ(judge.judge(20 * ms), FlushedBy::kernel_worker);
+    EXPECT_EQ(judge.judge(20 * ms, std::nullopt), FlushedBy::kernel_worker);
   }
-  EXPECT_EQ(judge.judge(99 * ms), FlushedBy::reader);
+  EXPECT_EQ(judge.judge(99 * ms, std::nullopt), FlushedBy::reader);
 }
 
 TEST(FlushJudge, SmallDifferencesAreNoise) {
   FlushJudge judge({500 * base::ns_per_us});
-  EXPECT_EQ(judge.judge(300 * base::ns_per_us), FlushedBy::reader);
+  EXPECT_EQ(judge.judge(300 * base::ns_per_us, std::nullopt), FlushedBy::reader);
+}
+
+TEST(FlushJudge, WhatWasObservedDecidesWhateverTheLength) {
+  constexpr std::int64_t ms = base::ns_per_ms;
+  FlushJudge judge({100 * ms});
+  EXPECT_EQ(judge.judge(100 * ms, true), FlushedBy::kernel_worker);
+  EXPECT_EQ(judge.judge(60 * ms, false), FlushedBy::reader);
+}
+
+TEST(FindSymbol, NeedsTheWholeNameAndAnAddressThatIsShown) {
+  constexpr const char* shown = "ffffffff81000000 T flush\nffffffff81000010 t flush_work\tmod\n";
+  EXPECT_EQ(find_symbol(shown, "flush_work"), 0xffffffff81000010U);
+  EXPECT_EQ(find_symbol(shown, "flush_wor"), std::nullopt);
+  EXPECT_EQ(find_symbol("0000000000000000 t flush_work\n", "flush_work"), std::nullopt);
 }
 
 }  // namespace
