@@ -5,19 +5,19 @@
 #include <fmt/format.h>
 #include <sched.h>
 #include <sys/mount.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
 #include <charconv>
 #include <filesystem>
 #include <functional>
-#include <thread>
 #include <utility>
 #include <vector>
 
 #include "base/files.h"
 #include "base/text.h"
+#include "lab/private_mounts.h"
 #include "lab/program.h"
 
 namespace stallscope::lab {
@@ -43,29 +43,18 @@ Status ip(std::string_view arguments) {
   return output ? base::ok() : Status(output.error());
 }
 
-Status enter_namespace(std::string_view name) {
-  const Result<base::OwnedFd> file = base::open_file(netns_path(name), O_RDONLY);
-  if (!file) {
-    return file.error();
-  }
-  if (::setns(file->get(), CLONE_NEWNET) != 0 || ::unshare(CLONE_NEWNS) != 0 ||
-      ::mount("", "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 || ::mount("sysfs", "/sys", "sysfs", 0, nullptr) != 0) {
-    return base::errno_error("enter", netns_path(name), errno);
-  }
-  return base::ok();
-}
-
-/// Runs `action` with the network of the namespace and a /sys that shows it. On a thread of its own: a thread's namespaces go
-/// with it, so that nothing has to be switched back.
+/// Runs `action` with the network of the namespace and a /sys that shows it.
 Status in_namespace(std::string_view name, const std::function<Status()>& action) {
-  Status result = base::ok();
-  std::thread([&] {
-    result = enter_namespace(name);
-    if (result) {
-      result = action();
+  return in_private_mounts([&]() -> Status {
+    const Result<base::OwnedFd> file = base::open_file(netns_path(name), O_RDONLY);
+    if (!file) {
+      return file.error();
     }
-  }).join();
-  return result;
+    if (::setns(file->get(), CLONE_NEWNET) != 0 || ::mount("sysfs", "/sys", "sysfs", 0, nullptr) != 0) {
+      return base::errno_error("enter", netns_path(name), errno);
+    }
+    return action();
+  });
 }
 
 Status make_links() {

@@ -36,7 +36,10 @@ std::string read_line(const char* type, const ReaderIdentity& reader, const Stat
 
 }  // namespace
 
-FlushedBy FlushJudge::judge(std::int64_t length_ns) {
+FlushedBy FlushJudge::judge(std::int64_t length_ns, std::optional<bool> worker_ran) {
+  if (worker_ran) {
+    return *worker_ran ? FlushedBy::kernel_worker : FlushedBy::reader;
+  }
   constexpr std::int64_t noise_ns = 300 * base::ns_per_us;
   if (!lengths_ns_.empty()) {
     const auto middle = lengths_ns_.begin() + std::ssize(lengths_ns_) / 2;
@@ -50,14 +53,15 @@ FlushedBy FlushJudge::judge(std::int64_t length_ns) {
   return FlushedBy::reader;
 }
 
-std::string ready_line(const ReaderIdentity& reader, int zombies_count, std::int64_t kernel_total_count) {
+std::string ready_line(const ReaderIdentity& reader, int zombies_count, std::int64_t kernel_total_count, bool worker_is_watched) {
   return line_of({{"type", "ready"},
                   {"zombies", zombies_count},
                   {"kernel_total", kernel_total_count},
                   {"cpu", reader.cpu},
                   {"pid", reader.pid},
                   {"target", node_address},
-                  {"client_netns", client_netns}});
+                  {"client_netns", client_netns},
+                  {"flushed_by_is", worker_is_watched ? "observed" : "inferred"}});
 }
 
 std::string stall_line(const ReaderIdentity& reader, const StatRead& read, FlushedBy flushed_by) {

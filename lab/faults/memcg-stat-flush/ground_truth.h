@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -31,24 +32,24 @@ inline constexpr const char* reader_comm = "lab-reader";
 
 enum class FlushedBy : std::uint8_t { reader, kernel_worker };
 
-/// Tells from a read's length who did its flush. The kernel's own worker flushes everything every 2 s (flush_memcg_stats_dwork,
-/// mm/memcontrol.c): when it runs between touch and read it takes all or part of the work, the read is short, and it is the CPU
-/// of the worker that was held up instead. When both flush at once the reader waits for the worker and its read is no shorter.
+/// Tells who flushed what the touches left pending. The kernel's own worker flushes everything every 2 s: when it runs between
+/// touch and read it takes all or part of the work, and the CPU it runs on is held up as well as, or instead of, the reader's.
 class FlushJudge {
  public:
-  /// Reads known to have found everything pending.
+  /// Lengths of reads that found everything pending.
   explicit FlushJudge(std::vector<std::int64_t> calibration_lengths_ns) : lengths_ns_(std::move(calibration_lengths_ns)) {}
 
-  /// A read shorter than 90 % of the typical one was not the reader's own flush. Differences below 0.3 ms are noise. Typical is
-  /// the median of the reads that were.
-  [[nodiscard]] FlushedBy judge(std::int64_t length_ns);
+  /// Where it was counted whether the worker ran in the read's window, that decides. Elsewhere a read shorter than 90 % of the
+  /// typical one, and by more than 0.3 ms of noise, was not all the reader's; typical is the median of those that were.
+  [[nodiscard]] FlushedBy judge(std::int64_t length_ns, std::optional<bool> worker_ran);
 
  private:
   std::vector<std::int64_t> lengths_ns_;
 };
 
 /// The lines of the ground truth, without their newline: JSON objects.
-[[nodiscard]] std::string ready_line(const ReaderIdentity& reader, int zombies_count, std::int64_t kernel_total_count);
+[[nodiscard]] std::string ready_line(const ReaderIdentity& reader, int zombies_count, std::int64_t kernel_total_count,
+                                     bool worker_is_watched);
 [[nodiscard]] std::string stall_line(const ReaderIdentity& reader, const StatRead& read, FlushedBy flushed_by);
 [[nodiscard]] std::string control_line(const ReaderIdentity& reader, const StatRead& read);
 [[nodiscard]] std::string end_line(std::int64_t reads_count);
