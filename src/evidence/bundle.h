@@ -26,8 +26,8 @@ inline constexpr std::int32_t bundle_version = 1;
 class BundleWriter {
  public:
   /// Refuses to overwrite, and does not follow a symbolic link in the last part of `path`: the error for an existing file names the
-  /// next step. Leaves no file behind when it fails. The file has mode 0640 less the umask: it names processes, cgroups and files of
-  /// the host, which is for its administrators. Blocks for the first commit.
+  /// next step. Leaves no file behind when it fails. The file has mode 0640 less the umask: it names processes, cgroups and files
+  /// of the host, which is for its administrators. Blocks for the first commit.
   [[nodiscard]] static base::Result<BundleWriter> create(const std::string& path, const RunRecord& run);
 
   BundleWriter(BundleWriter&&) noexcept;
@@ -71,7 +71,8 @@ class BundleWriter {
   std::unique_ptr<Impl> impl_;
 };
 
-/// What read_bundle refuses to take in. A bundle may come from anybody, so its size decides about the reader's memory only up to here.
+/// What read_bundle refuses to take in. A bundle may come from anybody, so its size decides about the reader's memory only up to
+/// here.
 struct ReadLimits {
   std::int64_t file_bytes = std::int64_t{4} << 30U;
   std::int64_t memory_bytes = std::int64_t{4} << 30U;

@@ -73,12 +73,21 @@ Status check_file(const std::string& path, const ReadLimits& limits) {
   return ok();
 }
 
-bool begins_like_sqlite(const std::string& path) {
+/// The first bytes of a file that SQLite refused: whether it is a database at all, and whether it uses a write-ahead log
+/// (https://www.sqlite.org/fileformat2.html#the_database_header).
+struct Header {
+  bool sqlite = false;
+  bool write_ahead_log = false;
+};
+Header read_header(const std::string& path) {
   constexpr std::string_view magic("SQLite format 3\0", 16);
-  const Result<base::OwnedFd> file = base::open_file(path, O_RDONLY);
-  std::array<char, magic.size()> begin{};
-  return file && ::read(file->get(), begin.data(), begin.size()) == static_cast<ssize_t>(begin.size()) &&
-         std::string_view(begin.data(), begin.size()) == magic;
+  constexpr std::size_t read_version_offset = 19;
+  const Result<base::OwnedFd> file = base::open_file(path, O_RDONLY | O_NONBLOCK);
+  std::array<char, read_version_offset + 1> begin{};
+  if (!file || ::read(file->get(), begin.data(), begin.size()) != static_cast<ssize_t>(begin.size())) {
+    return {};
+  }
+  return {std::string_view(begin.data(), begin.size()).starts_with(magic), begin.at(read_version_offset) == 2};
 }
 
 /// Reads the tables of one bundle through an open connection.
@@ -122,8 +131,8 @@ class Reader {
     const int code = database_.execute(
         "PRAGMA trusted_schema = OFF;"
         "PRAGMA cell_size_check = ON;"
-        // A file that shrinks while it is mapped would end the process with SIGBUS; the shared memory of a write-ahead log too, which
-        // exclusive locking keeps on the heap.
+        // A file that shrinks while it is mapped would end the process with SIGBUS; the shared memory of a write-ahead log too,
+        // which exclusive locking keeps on the heap.
         "PRAGMA mmap_size = 0;"
         "PRAGMA locking_mode = EXCLUSIVE;"
         "PRAGMA temp_store = MEMORY;"
@@ -188,7 +197,7 @@ class Reader {
     const std::string reason = database_.reason(code);
     switch (primary_code(code)) {
       case SQLITE_NOTADB:
-        return begins_like_sqlite(path_) ? damaged(path_, reason) : not_a_bundle(path_, "it is not an SQLite database");
+        return read_header(path_).sqlite ? damaged(path_, reason) : not_a_bundle(path_, "it is not an SQLite database");
       case SQLITE_CANTOPEN:
       case SQLITE_PERM:
       case SQLITE_AUTH:
@@ -199,7 +208,11 @@ class Reader {
       case SQLITE_NOMEM:
         return read_error(path_, reason, "Read it on a host with more memory.");
       default:
-        return damaged(path_, reason);
+        // Reading a write-ahead log would need write access; a recorder never makes one.
+        return code == SQLITE_IOERR_LOCK && read_header(path_).write_ahead_log
+                   ? read_error(path_, "it was switched to a write-ahead log",
+                                "Switch it back with: sqlite3 FILE 'PRAGMA journal_mode = DELETE'")
+                   : damaged(path_, reason);
     }
   }
 
@@ -212,7 +225,9 @@ class Reader {
       return error_of(code);
     }
     if (application_id != bundle_application_id) {
-      return not_a_bundle(path_, "it is an SQLite database, but not of stallscope");
+      // SQLite takes a file of a few bytes for an empty database.
+      return not_a_bundle(
+          path_, read_header(path_).sqlite ? "it is an SQLite database, but not of stallscope" : "it is not an SQLite database");
     }
     if (version > bundle_version) {
       return read_error(path_, fmt::format("it has version {}; this stallscope reads version {}", version, bundle_version),

@@ -13,7 +13,8 @@ void expect_no_defaults(const Record& record) {
   const Record defaults;
   for_each_column<Record>([&](const auto& column) {
     if (column.range.minimum != column.range.maximum) {
-      EXPECT_NE(std::invoke(column.member, record), std::invoke(column.member, defaults)) << Table<Record>::name << "." << column.name;
+      EXPECT_NE(std::invoke(column.member, record), std::invoke(column.member, defaults))
+          << Table<Record>::name << "." << column.name;
     }
   });
 }

@@ -31,12 +31,12 @@ using base::Status;
 /// Longer than any report takes to read a bundle; see commit().
 constexpr int busy_timeout_ms = 5000;
 
-// journal_mode DELETE: with a write-ahead log the newest records would live in a second file, and a bundle copied while it is recorded
-// would lack them without anybody noticing. The rollback journal exists during a transaction only.
-// synchronous NORMAL: one fsync for the journal and one for the file. Without them a power cut could tear the file; with FULL there
-// is a third, and each disturbs the host that is being watched. After a power cut the file opens, perhaps without its last commit.
-// cache_size: this much of a transaction stays in memory, so the file itself changes during commit() only unless a caller adds more
-// than that between two commits.
+// journal_mode DELETE: with a write-ahead log the newest records would live in a second file, and a bundle copied while it is
+// recorded would lack them without anybody noticing. The rollback journal exists during a transaction only. synchronous NORMAL: one
+// fsync for the journal and one for the file. Without them a power cut could tear the file; with FULL there is a third, and each
+// disturbs the host that is being watched. After a power cut the file opens, perhaps without its last commit. cache_size: this much
+// of a transaction stays in memory, so the file itself changes during commit() only unless a caller adds more than that between two
+// commits.
 constexpr const char* connection_settings =
     "PRAGMA journal_mode = DELETE;"
     "PRAGMA synchronous = NORMAL;"
@@ -138,9 +138,8 @@ class BundleWriter::Impl {
     int code = database_.open(resolved_path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW);
     if (code == SQLITE_OK) {
       sqlite3_busy_timeout(database_.get(), busy_timeout_ms);
-      code = database_.execute(connection_settings +
-                               fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {}; BEGIN", bundle_application_id,
-                                           bundle_version));
+      code = database_.execute(connection_settings + fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {}; BEGIN",
+                                                                 bundle_application_id, bundle_version));
     }
     in_transaction_ = code == SQLITE_OK;
     for (const std::string& statement : create_statements()) {
@@ -277,8 +276,9 @@ class BundleWriter::Impl {
       error.hint = "Close the program that has it open, for example sqlite3; what was recorded is kept until then.";
       return error;
     }
-    error.hint = created_ ? "What was committed before is kept. Make room (space, quota, ulimit -f) or record again elsewhere with --out."
-                          : "Make room (space, quota, ulimit -f) or give another name with --out.";
+    error.hint =
+        created_ ? "What was committed before is kept. Make room (space, quota, ulimit -f) or record again elsewhere with --out."
+                 : "Make room (space, quota, ulimit -f) or give another name with --out.";
     failure_ = error;
     if (sqlite3_get_autocommit(database_.get()) == 0) {
       static_cast<void>(database_.execute("ROLLBACK"));

@@ -102,7 +102,8 @@ template <typename T>
   }
 }
 
-/// Binds a value, or says why it may not be stored. SQLite's integers are signed: unsigned 64-bit values are stored as the same bits.
+/// Binds a value, or says why it may not be stored. SQLite's integers are signed: unsigned 64-bit values are stored as the same
+/// bits.
 template <typename T>
 [[nodiscard]] std::optional<std::string_view> bind_value(Statement& statement, int parameter, Range range, const T& value) {
   if constexpr (IsOptional<T>::value) {

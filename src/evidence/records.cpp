@@ -23,7 +23,8 @@ constexpr std::array<WaitModeNames, all_wait_modes.size()> wait_mode_names = {{
 }};
 
 // In the order of ServedBy.
-constexpr std::array<std::string_view, all_served_by.size()> served_by_ids = {"unknown", "task", "ksoftirqd", "napi_thread", "idle"};
+constexpr std::array<std::string_view, all_served_by.size()> served_by_ids = {"unknown", "task", "ksoftirqd", "napi_thread",
+                                                                              "idle"};
 
 // In the order of PacketLeg.
 constexpr std::array<std::string_view, all_packet_legs.size()> packet_leg_ids = {"request", "reply"};

@@ -107,8 +107,8 @@ bool can_recover_in_place(const std::string& path) {
 }
 
 Status check_journal(const std::string& path) {
-  // https://www.sqlite.org/fileformat2.html#the_rollback_journal; the end of a journal that names a super-journal, as writeSuperJournal
-  // in pager.c writes it.
+  // https://www.sqlite.org/fileformat2.html#the_rollback_journal; the end of a journal that names a super-journal, as
+  // writeSuperJournal in pager.c writes it.
   constexpr std::array<unsigned char, 8> magic = {0xd9, 0xd5, 0x05, 0xf9, 0x20, 0xa1, 0x63, 0xd7};
   const std::string journal = journal_path(path);
   const Result<OwnedFd> file = open_regular(journal);

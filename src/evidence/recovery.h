@@ -27,11 +27,12 @@ class TemporaryDirectory {
   std::string path_;
 };
 
-/// Whether the bundle at `path` may be rolled back where it is: its directory, itself and its journal are the caller's, so nobody else
-/// can exchange them meanwhile, and they can be written.
+/// Whether the bundle at `path` may be rolled back where it is: its directory, itself and its journal are the caller's, so nobody
+/// else can exchange them meanwhile, and they can be written.
 [[nodiscard]] bool can_recover_in_place(const std::string& path);
 
-/// Refuses a journal that names a super-journal. SQLite deletes the file named there, whatever it is, and a recorder never writes one.
+/// Refuses a journal that names a super-journal. SQLite deletes the file named there, whatever it is, and a recorder never writes
+/// one.
 [[nodiscard]] base::Status check_journal(const std::string& path);
 
 /// Copies the bundle at `path` and its journal into `directory`, and returns the path of the copy.

@@ -102,14 +102,14 @@ SELECT sequence,
  ORDER BY sequence)";
 constexpr std::string_view view_waits = R"(CREATE VIEW waits AS -- Each wait with the occupant that held the CPU longest.
 SELECT wait.id,
-       strftime('%H:%M:%f', (start_ns + realtime_offset_ns) / 1e9, 'unixepoch') AS start_utc,
-       round((end_ns - start_ns) / 1e6, 3) AS length_ms,
+       strftime('%H:%M:%f', (wait.start_ns + realtime_offset_ns) / 1e9, 'unixepoch') AS start_utc,
+       round((wait.end_ns - wait.start_ns) / 1e6, 3) AS length_ms,
        round((latest_start_ns - earliest_start_ns) / 1e6, 3) AS start_uncertainty_ms,
        cpu, mode, packets_released, comm, pid,
        round(held_ns / 1e6, 3) AS held_ms,
        cgroup, syscall_number, file, stack_id
   FROM wait JOIN run LEFT JOIN occupant ON wait_id = wait.id AND rank = 0
- ORDER BY start_ns)";
+ ORDER BY wait.start_ns)";
 constexpr std::string_view view_waits_by_occupant = R"(CREATE VIEW waits_by_occupant AS -- Who held CPUs, in all, worst first.
 SELECT comm, tgid, cgroup, mode, syscall_number, file,
        count(DISTINCT wait_id) AS wait_count,
@@ -126,26 +126,17 @@ SELECT stack_id, group_concat(function, ' > ') AS functions
 }  // namespace
 
 const std::vector<std::string>& create_statements() {
-  static const std::vector<std::string> statements = {create_table<OnlyRow<RunRecord>>(),
-                                                      create_table<ProbeRecord>(),
-                                                      create_table<PacketRecord>(),
-                                                      create_table<WaitRecord>(),
-                                                      create_table<OccupantRow>(),
-                                                      create_table<StackFrameRow>(),
-                                                      create_table<FlushRecord>(),
-                                                      create_table<OnlyRow<MemcgCensusRecord>>(),
-                                                      create_table<PinningFileRecord>(),
-                                                      create_table<StatReadRecord>(),
-                                                      create_table<MemoryRecord>(),
-                                                      create_table<SlabRecord>(),
-                                                      create_table<CounterRecord>(),
-                                                      create_table<GapRecord>(),
-                                                      create_table<LossRecord>(),
-                                                      std::string(view_late_probes),
-                                                      std::string(view_run_summary),
-                                                      std::string(view_waits),
-                                                      std::string(view_waits_by_occupant),
-                                                      std::string(view_stacks)};
+  static const std::vector<std::string> statements = {
+      create_table<OnlyRow<RunRecord>>(),  create_table<ProbeRecord>(),
+      create_table<PacketRecord>(),        create_table<WaitRecord>(),
+      create_table<OccupantRow>(),         create_table<StackFrameRow>(),
+      create_table<FlushRecord>(),         create_table<OnlyRow<MemcgCensusRecord>>(),
+      create_table<PinningFileRecord>(),   create_table<StatReadRecord>(),
+      create_table<MemoryRecord>(),        create_table<SlabRecord>(),
+      create_table<CounterRecord>(),       create_table<GapRecord>(),
+      create_table<LossRecord>(),          std::string(view_late_probes),
+      std::string(view_run_summary),       std::string(view_waits),
+      std::string(view_waits_by_occupant), std::string(view_stacks)};
   return statements;
 }
 

@@ -124,7 +124,8 @@ struct Table<ProbeRecord> : TableDefaults {
   static constexpr Conflict conflict = Conflict::replace;
   static constexpr std::tuple columns{
       Column{"sequence", &ProbeRecord::sequence, counts, "counts up from 0; on the wire modulo 65536"},
-      Column{"intended_ns", &ProbeRecord::intended_ns, nanoseconds, "when the schedule wanted it sent; latency is scored from here"},
+      Column{"intended_ns", &ProbeRecord::intended_ns, nanoseconds,
+             "when the schedule wanted it sent; latency is scored from here"},
       Column{"sent_ns", &ProbeRecord::sent_ns, nanoseconds, "when it was sent; minus intended_ns: the prober's own lateness"},
       Column{"received_ns", &ProbeRecord::received_ns, nanoseconds_or_none, "the kernel's receive timestamp; -1: no reply"},
       Column{"sender_cpu", &ProbeRecord::sender_cpu, cpus_or_none, "-1: not known"}};
@@ -292,8 +293,7 @@ struct Table<CounterRecord> : TableDefaults {
   static constexpr Conflict conflict = Conflict::replace;
   static constexpr std::tuple columns{
       Column{"name", &CounterRecord::name, any_integer, "softnet.dropped, softnet.time_squeeze (events), steal (ns)"},
-      Column{"cpu", &CounterRecord::cpu, cpus_or_none, ""},
-      Column{"before", &CounterRecord::before, nanoseconds, ""},
+      Column{"cpu", &CounterRecord::cpu, cpus_or_none, ""}, Column{"before", &CounterRecord::before, nanoseconds, ""},
       Column{"after", &CounterRecord::after, nanoseconds, ""}};
 };
 

@@ -71,9 +71,15 @@ std::string Database::reason(int code) const {
   if (primary_code(code) == SQLITE_BUSY) {
     return "another program holds a lock on it";
   }
-  const int system_error = connection_ ? sqlite3_system_errno(connection_.get()) : 0;
-  const bool from_system = primary_code(code) == SQLITE_IOERR || primary_code(code) == SQLITE_CANTOPEN;
-  if (from_system && system_error != 0) {
+  int system_error = 0;
+  if (connection_ && primary_code(code) == SQLITE_IOERR) {
+    // COMMIT does not pass the reason on to sqlite3_system_errno; the file itself remembers it.
+    sqlite3_file_control(connection_.get(), "main", SQLITE_FCNTL_LAST_ERRNO, &system_error);
+  }
+  if (connection_ && system_error == 0 && (primary_code(code) == SQLITE_IOERR || primary_code(code) == SQLITE_CANTOPEN)) {
+    system_error = sqlite3_system_errno(connection_.get());
+  }
+  if (system_error != 0) {
     return std::strerror(system_error);  // NOLINT(concurrency-mt-unsafe)
   }
   return connection_ ? sqlite3_errmsg(connection_.get()) : sqlite3_errstr(code);
