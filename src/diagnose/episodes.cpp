@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "diagnose/episodes.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdlib>
+#include <optional>
+#include <utility>
+
+#include "diagnose/arithmetic.h"
+#include "diagnose/statistics.h"
+
+namespace stallscope::diagnose {
+namespace {
+
+using evidence::Evidence;
+using evidence::ProbeRecord;
+
+// The factor that makes the median absolute deviation of a normal distribution its standard deviation.
+constexpr double mad_to_standard_deviation = 1.4826;
+
+bool usable(const ProbeRecord& probe, const TimeWindow& window) {
+  if (!window.contains(probe.intended_ns) || !window.contains(probe.sent_ns) || probe.sequence < 0) {
+    return false;
+  }
+  return !probe.answered() || window.contains(probe.sent_ns, probe.received_ns);
+}
+
+void measure_baseline(const Evidence& evidence, const std::vector<std::size_t>& order, ProbeSummary& summary) {
+  std::vector<std::int64_t> rtts;
+  for (const std::size_t index : order) {
+    if (evidence.probes[index].answered()) {
+      rtts.push_back(evidence.probes[index].rtt_ns());
+    }
+  }
+  summary.answered_count = static_cast<std::int64_t>(rtts.size());
+  summary.baseline_rtt_ns = median(rtts);
+  for (std::int64_t& rtt : rtts) {
+    rtt = std::abs(rtt - summary.baseline_rtt_ns);
+  }
+  summary.noise_ns = std::llround(static_cast<double>(median(std::move(rtts))) * mad_to_standard_deviation);
+  summary.late_after_ns = summary.baseline_rtt_ns + std::max(late_floor_ns, late_noise_factor * summary.noise_ns);
+}
+
+ProbeFate judge_answered(const ProbeRecord& probe, const ProbeSummary& summary) {
+  if (probe.score_ns() <= summary.late_after_ns) {
+    return ProbeFate::on_time;
+  }
+  // A reply that took too long by itself was held, however late it had been sent.
+  const std::int64_t lateness_ns = probe.score_ns() - summary.baseline_rtt_ns;
+  const bool mostly_own = probe.own_lateness_ns() > lateness_ns / 2 && probe.rtt_ns() <= summary.late_after_ns;
+  return mostly_own ? ProbeFate::own_late : ProbeFate::late;
+}
+
+/// Whether `next`, the late probe after `last`, belongs to the same episode.
+bool same_episode(const ProbeRecord& last, const ProbeRecord& next, std::int64_t interval_ns) {
+  const std::int64_t together_ns = std::max(interval_ns / together_divisor, together_floor_ns);
+  const bool released_together = std::abs(next.received_ns - last.received_ns) <= together_ns;
+  // A path that is merely slow delays neighbours by the same time; without this each would be an episode of its own.
+  const bool equally_late = next.sequence == last.sequence + 1 && std::abs(next.score_ns() - last.score_ns()) <= together_ns;
+  return released_together || equally_late;
+}
+
+Episode make_episode(const Evidence& evidence, std::vector<std::size_t> probes, std::optional<std::int64_t> previous_on_time_ns) {
+  Episode episode;
+  episode.held = describe_held(evidence, std::move(probes));
+  episode.latest_start_ns = evidence.probes[episode.held.probes.front()].sent_ns;
+  episode.earliest_start_ns = std::min(previous_on_time_ns.value_or(episode.latest_start_ns), episode.latest_start_ns);
+  for (const std::size_t index : episode.held.probes) {
+    episode.release_ns = std::max(episode.release_ns, evidence.probes[index].received_ns);
+  }
+  return episode;
+}
+
+std::vector<Episode> find_episodes(const Evidence& evidence, const std::vector<std::size_t>& order,
+                                   const std::vector<ProbeFate>& fates) {
+  // A negative interval cannot come from a recorder; it is treated as unknown.
+  const std::int64_t interval_ns = std::max<std::int64_t>(evidence.run.probe_interval_ns, 0);
+  std::vector<Episode> episodes;
+  std::vector<std::size_t> current;
+  std::optional<std::int64_t> on_time_before_current_ns;
+  std::optional<std::int64_t> last_on_time_ns;
+  const auto finish = [&] {
+    if (!current.empty()) {
+      episodes.push_back(make_episode(evidence, std::exchange(current, {}), on_time_before_current_ns));
+    }
+  };
+  for (const std::size_t index : order) {
+    const ProbeRecord& probe = evidence.probes[index];
+    if (fates[index] == ProbeFate::on_time) {
+      last_on_time_ns = probe.sent_ns;
+    }
+    if (fates[index] != ProbeFate::late) {
+      continue;
+    }
+    if (!current.empty() && !same_episode(evidence.probes[current.back()], probe, interval_ns)) {
+      finish();
+    }
+    if (current.empty()) {
+      on_time_before_current_ns = last_on_time_ns;
+    }
+    current.push_back(index);
+  }
+  finish();
+  return episodes;
+}
+
+Release judge_release(const Evidence& evidence, const HeldProbes& held) {
+  if (!held.fit) {
+    return Release::unknown;
+  }
+  const double distance = std::fabs(held.fit->slope + 1);
+  if (held.fit->standard_error) {
+    if (*held.fit->standard_error > slope_error_limit) {
+      return Release::unknown;
+    }
+    return distance <= std::max(slope_tolerance, slope_error_factor * *held.fit->standard_error) ? Release::together
+                                                                                                 : Release::apart;
+  }
+  // Two probes: their arrivals decide.
+  const ProbeRecord& first = evidence.probes[held.probes.front()];
+  const ProbeRecord& last = evidence.probes[held.probes.back()];
+  const std::int64_t sent_apart_ns = std::abs(last.intended_ns - first.intended_ns);
+  return std::abs(last.received_ns - first.received_ns) <= sent_apart_ns / together_divisor ? Release::together : Release::apart;
+}
+
+}  // namespace
+
+HeldProbes describe_held(const Evidence& evidence, std::vector<std::size_t> probes) {
+  HeldProbes held;
+  std::sort(probes.begin(), probes.end(),
+            [&](std::size_t a, std::size_t b) { return evidence.probes[a].sequence < evidence.probes[b].sequence; });
+  held.probes = std::move(probes);
+  if (held.probes.empty()) {
+    return held;
+  }
+  const ProbeRecord& first = evidence.probes[held.probes.front()];
+  const ProbeRecord& last = evidence.probes[held.probes.back()];
+  held.first_sequence = first.sequence;
+  held.last_sequence = last.sequence;
+  held.first_score_ns = first.score_ns();
+  held.last_score_ns = last.score_ns();
+  std::vector<Point> points;
+  points.reserve(held.probes.size());
+  for (const std::size_t index : held.probes) {
+    const ProbeRecord& probe = evidence.probes[index];
+    held.worst_score_ns = std::max(held.worst_score_ns, probe.score_ns());
+    // Relative to the first: a double does not hold nanoseconds of uptime exactly.
+    points.push_back({static_cast<double>(probe.intended_ns - first.intended_ns), static_cast<double>(probe.score_ns())});
+  }
+  held.fit = fit_line(points);
+  held.release = judge_release(evidence, held);
+  return held;
+}
+
+ProbeAnalysis analyse_probes(const Evidence& evidence, const TimeWindow& window) {
+  ProbeAnalysis analysis;
+  ProbeSummary& summary = analysis.summary;
+  analysis.fates.assign(evidence.probes.size(), ProbeFate::unusable);
+  std::vector<std::size_t> order;
+  order.reserve(evidence.probes.size());
+  for (std::size_t index = 0; index < evidence.probes.size(); ++index) {
+    if (usable(evidence.probes[index], window)) {
+      order.push_back(index);
+    } else {
+      ++analysis.unusable_count;
+    }
+  }
+  std::sort(order.begin(), order.end(),
+            [&](std::size_t a, std::size_t b) { return evidence.probes[a].sequence < evidence.probes[b].sequence; });
+  measure_baseline(evidence, order, summary);
+
+  summary.sent_count = static_cast<std::int64_t>(order.size());
+  std::int64_t slowest_answer_ns = 0;
+  for (const std::size_t index : order) {
+    const ProbeRecord& probe = evidence.probes[index];
+    summary.worst_own_lateness_ns = std::max(summary.worst_own_lateness_ns, probe.own_lateness_ns());
+    if (!probe.answered()) {
+      continue;
+    }
+    const ProbeFate fate = judge_answered(probe, summary);
+    analysis.fates[index] = fate;
+    slowest_answer_ns = std::max(slowest_answer_ns, probe.rtt_ns());
+    summary.late_count += fate == ProbeFate::late ? 1 : 0;
+    summary.own_late_count += fate == ProbeFate::own_late ? 1 : 0;
+    summary.worst_ns = fate == ProbeFate::own_late ? summary.worst_ns : std::max(summary.worst_ns, probe.score_ns());
+  }
+  // Where replies took longer than the usual limit, a probe has to be older than the slowest of them to be called lost.
+  const std::int64_t decided_after_ns = std::max(lost_after_ns, slowest_answer_ns);
+  for (const std::size_t index : order) {
+    const ProbeRecord& probe = evidence.probes[index];
+    if (!probe.answered()) {
+      const bool lost = saturating_subtract(evidence.run.end_ns, probe.sent_ns) >= decided_after_ns;
+      analysis.fates[index] = lost ? ProbeFate::lost : ProbeFate::undecided;
+      ++(lost ? summary.lost_count : summary.undecided_count);
+    }
+  }
+  analysis.episodes = find_episodes(evidence, order, analysis.fates);
+  return analysis;
+}
+
+}  // namespace stallscope::diagnose

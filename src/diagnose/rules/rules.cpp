@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <array>
+#include <utility>
+
+#include "diagnose/rules/rule.h"
+
+namespace stallscope::diagnose::rules {
+namespace {
+
+constexpr std::array<Rule, 7> rules_in_order = {{
+    {"memcg-stat-flush", "Flushing memory cgroup statistics", memcg_stat_flush},
+    {"vcpu-stolen", "The hypervisor did not run the virtual CPU", vcpu_stolen},
+    {"softirq-vector", "Another softirq vector ran for long", softirq_vector},
+    {"net-rx-work", "Receiving itself took long", net_rx_work},
+    {"thread-delay", "A task kept softirqs or their thread waiting", thread_delay},
+    {"irq-off-section", "Interrupts were off for long", irq_off_section},
+    {"unexplained", "Not explained by what was observed", unexplained},
+}};
+
+}  // namespace
+
+std::span<const Rule> all_rules() {
+  return rules_in_order;
+}
+
+std::vector<Finding> evaluate_rules(Context context) {
+  context.claimed.clear();
+  for (const Stall& stall : context.stalls) {
+    context.claimed.emplace_back(stall.shares.size(), false);
+  }
+  std::vector<Finding> findings;
+  for (const Rule& rule : all_rules()) {
+    std::optional<Finding> finding = rule.evaluate(context);
+    if (!finding) {
+      continue;
+    }
+    finding->rule_id = rule.id;
+    for (const Claim& claim : finding->claims) {
+      context.claimed[claim.stall][claim.share] = true;
+      finding->explained_ns += claim.length_ns;
+    }
+    findings.push_back(*std::move(finding));
+  }
+  return findings;
+}
+
+}  // namespace stallscope::diagnose::rules

@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "diagnose/stacks.h"
+
+#include <algorithm>
+#include <array>
+
+namespace stallscope::diagnose {
+namespace {
+
+// How every system call and every kernel thread begins (arch/x86/entry, kernel/kthread.c, kernel/fork.c).
+constexpr std::array<std::string_view, 8> outer_noise = {"entry_SYSCALL_64_after_hwframe",
+                                                         "entry_SYSCALL_64",
+                                                         "do_syscall_64",
+                                                         "x64_sys_call",
+                                                         "ret_from_fork_asm",
+                                                         "ret_from_fork",
+                                                         "kthread",
+                                                         "secondary_startup_64_no_verify"};
+
+// Where a stack ends that was taken by a tracing program.
+constexpr std::array<std::string_view, 5> tracer_prefixes = {"bpf_prog_", "bpf_trace_run", "__bpf_trace_", "__traceiter_",
+                                                             "bpf_get_stack"};
+
+// Functions in which a CPU is found when interrupts come back: they end the work, they are not the work.
+constexpr std::array<std::string_view, 7> bystander_prefixes = {"_raw_spin_unlock", "_raw_spin_lock",    "_raw_read_",
+                                                                "_raw_write_",      "__local_bh_enable", "native_queued_spin_lock",
+                                                                "queued_spin_lock"};
+
+template <std::size_t Count>
+bool starts_with_any(std::string_view name, const std::array<std::string_view, Count>& prefixes) {
+  return std::any_of(prefixes.begin(), prefixes.end(), [&](std::string_view prefix) { return name.starts_with(prefix); });
+}
+
+bool is_interrupt_entry(std::string_view name) {
+  return name.starts_with("asm_sysvec_") || name.starts_with("asm_common_interrupt") || name.starts_with("asm_exc_nmi");
+}
+
+/// How many of the innermost frames belong to the interrupt that took the stack. An interrupt that went on to run softirqs is part
+/// of the story and stays.
+std::size_t interrupt_depth(const std::vector<std::string>& frames) {
+  const auto entry =
+      std::find_if(frames.begin(), frames.end(), [](const std::string& frame) { return is_interrupt_entry(function_name(frame)); });
+  if (entry == frames.end()) {
+    return 0;
+  }
+  const bool ran_softirqs =
+      std::any_of(frames.begin(), entry, [](const std::string& frame) { return frame.find("softirq") != std::string::npos; });
+  return ran_softirqs ? 0 : static_cast<std::size_t>(entry - frames.begin()) + 1;
+}
+
+}  // namespace
+
+StackTable::StackTable(const evidence::Evidence& evidence) {
+  for (const evidence::StackRecord& stack : evidence.stacks) {
+    stacks_.emplace(stack.id, &stack.frames);
+  }
+}
+
+const std::vector<std::string>* StackTable::frames(std::int64_t stack_id) const {
+  const auto found = stacks_.find(stack_id);
+  return stack_id == 0 || found == stacks_.end() ? nullptr : found->second;
+}
+
+std::string_view function_name(std::string_view frame) {
+  return frame.substr(0, frame.find_first_of("+. "));
+}
+
+std::vector<std::string_view> telling_functions(const std::vector<std::string>& frames) {
+  std::vector<std::string_view> functions;
+  for (std::size_t index = interrupt_depth(frames); index < frames.size(); ++index) {
+    functions.push_back(function_name(frames[index]));
+  }
+  const auto innermost = std::find_if(functions.begin(), functions.end(),
+                                      [](std::string_view name) { return !starts_with_any(name, tracer_prefixes); });
+  functions.erase(functions.begin(), innermost);
+  while (!functions.empty() && (functions.back().starts_with("__x64_sys_") ||
+                                std::find(outer_noise.begin(), outer_noise.end(), functions.back()) != outer_noise.end())) {
+    functions.pop_back();
+  }
+  std::reverse(functions.begin(), functions.end());
+  return functions;
+}
+
+std::string_view working_function(const std::vector<std::string>& frames) {
+  const std::vector<std::string_view> functions = telling_functions(frames);
+  const auto found = std::find_if(functions.rbegin(), functions.rend(),
+                                  [](std::string_view name) { return !starts_with_any(name, bystander_prefixes); });
+  return found == functions.rend() ? std::string_view{} : *found;
+}
+
+}  // namespace stallscope::diagnose
