@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <memory>
+#include <string>
+
+#include "cli/commands.h"
+#include "cli/report_output.h"
+
+namespace stallscope::cli {
+
+void add_report_command(CLI::App& app, int& exit_status) {
+  struct Options {
+    std::string bundle;
+    ReportOutputOptions output;
+  };
+  CLI::App* command = app.add_subcommand("report", "Print the verdict of a recording again, without privileges");
+  auto options = std::make_shared<Options>();
+  command->add_option("bundle", options->bundle, "A .stall file made by diagnose")->required();
+  command->add_flag("--json", options->output.json, "Print JSON (docs/json.md describes it)");
+  command->add_flag("--all", options->output.all, "List every stall, not only the longest");
+  command->footer(
+      "EXAMPLES\n"
+      "  stallscope report 10.0.1.2-20261123T0304.stall\n"
+      "      The report as diagnose printed it.\n"
+      "  stallscope report node.stall --json | jq '.stalls[].length_ns'\n"
+      "      The length of every stall.\n"
+      "  sqlite3 node.stall 'SELECT * FROM waits_by_occupant'\n"
+      "      The evidence itself: a bundle is an SQLite database.");
+  command->callback([options, &exit_status] { exit_status = report_bundle(options->bundle, options->output); });
+}
+
+}  // namespace stallscope::cli
