@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 
@@ -41,10 +42,8 @@ bool is_command(const CLI::App& app, std::string_view word) {
 }
 
 std::vector<std::string> names_of(const std::vector<const CLI::App*>& apps) {
-  std::vector<std::string> names;
-  for (const CLI::App* app : apps) {
-    names.push_back(app->get_name());
-  }
+  std::vector<std::string> names(apps.size());
+  std::transform(apps.begin(), apps.end(), names.begin(), [](const CLI::App* app) { return app->get_name(); });
   return names;
 }
 

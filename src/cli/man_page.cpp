@@ -202,7 +202,7 @@ base::Status write_pages(const std::string& directory, const CLI::App& app) {
   std::vector<const CLI::App*> pages = visible_commands(app);
   pages.push_back(&app);
   for (const CLI::App* page : pages) {
-    if (const base::Status written = write_page(directory, app, *page); !written) {
+    if (base::Status written = write_page(directory, app, *page); !written) {
       return written;
     }
   }

@@ -4,6 +4,7 @@
 #include <bpf/btf.h>
 #include <bpf/libbpf.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <span>
 #include <string_view>
@@ -15,26 +16,17 @@ constexpr std::string_view btf_path = "/sys/kernel/btf/vmlinux";
 /// Anonymous structs nest a few deep in the kernel; a damaged file must not recurse for ever.
 constexpr int nesting_limit = 16;
 
-std::span<const btf_member> members_of(const btf_type* type) {
-  return {btf_members(type), btf_vlen(type)};
-}
-
 bool member_in(const btf* types, unsigned type_id, std::string_view wanted, int depth) {
   const btf_type* const type = btf__type_by_id(types, type_id);
   if (type == nullptr || !btf_is_composite(type) || depth > nesting_limit) {
     return false;
   }
-  for (const btf_member& member : members_of(type)) {
+  const std::span<const btf_member> members(btf_members(type), btf_vlen(type));
+  return std::any_of(members.begin(), members.end(), [&](const btf_member& member) {
     const char* const name = btf__name_by_offset(types, member.name_off);
-    if (name == nullptr || *name == '\0') {
-      if (member_in(types, member.type, wanted, depth + 1)) {
-        return true;
-      }
-    } else if (wanted == name) {
-      return true;
-    }
-  }
-  return false;
+    const bool anonymous = name == nullptr || *name == '\0';
+    return anonymous ? member_in(types, member.type, wanted, depth + 1) : wanted == name;
+  });
 }
 
 int find_composite(const btf* types, const std::string& name) {
@@ -81,13 +73,11 @@ bool Btf::has_enumerator(const std::string& enumeration, const std::string& enum
   if (type == nullptr) {
     return false;
   }
-  for (const struct btf_enum& value : std::span<const struct btf_enum>(btf_enum(type), btf_vlen(type))) {
+  const std::span<const struct btf_enum> values(btf_enum(type), btf_vlen(type));
+  return std::any_of(values.begin(), values.end(), [&](const struct btf_enum& value) {
     const char* const name = btf__name_by_offset(btf_.get(), value.name_off);
-    if (name != nullptr && enumerator == name) {
-      return true;
-    }
-  }
-  return false;
+    return name != nullptr && enumerator == name;
+  });
 }
 
 }  // namespace stallscope::host

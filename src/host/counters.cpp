@@ -114,7 +114,7 @@ base::Result<std::vector<CounterValue>> read_counters(const FileTree& files) {
   if (!counters) {
     return counters;
   }
-  const base::Result<std::vector<CounterValue>> steal = parse_steal(*stat, ::sysconf(_SC_CLK_TCK));
+  base::Result<std::vector<CounterValue>> steal = parse_steal(*stat, ::sysconf(_SC_CLK_TCK));
   if (!steal) {
     return steal;
   }

@@ -4,6 +4,7 @@
 #include <sys/utsname.h>
 #include <zlib.h>
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <limits>
@@ -85,12 +86,8 @@ std::optional<bool> find_virtualised(const FileTree& files) {
     return std::nullopt;
   }
   const std::string_view line = std::string_view(*cpuinfo).substr(flags + 1);
-  for (const std::string_view flag : base::split_fields(line.substr(0, line.find('\n')))) {
-    if (flag == "hypervisor") {
-      return true;
-    }
-  }
-  return false;
+  const std::vector<std::string_view> words = base::split_fields(line.substr(0, line.find('\n')));
+  return std::find(words.begin(), words.end(), "hypervisor") != words.end();
 }
 
 }  // namespace
@@ -147,13 +144,9 @@ Preemption find_preemption(std::string_view debugfs, std::string_view version_te
       return *found;
     }
   }
+  const std::vector<std::string_view> version_words = base::split_fields(version_text);
   const auto version_says = [&](std::string_view word) {
-    for (const std::string_view field : base::split_fields(version_text)) {
-      if (field == word) {
-        return true;
-      }
-    }
-    return false;
+    return std::find(version_words.begin(), version_words.end(), word) != version_words.end();
   };
   if (version_says("PREEMPT_RT")) {
     return Preemption::real_time;

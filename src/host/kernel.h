@@ -18,7 +18,8 @@ struct KernelVersion {
   int minor = 0;
   int patch = 0;
 
-  friend auto operator<=>(const KernelVersion&, const KernelVersion&) = default;
+  // clang-tidy takes the zero the compiler compares with for a null pointer.
+  friend auto operator<=>(const KernelVersion&, const KernelVersion&) = default;  // NOLINT(modernize-use-nullptr)
 };
 
 /// How readily the kernel gives up the CPU while it works for a task.

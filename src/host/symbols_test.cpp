@@ -72,6 +72,11 @@ TEST_F(Symbols, AFunctionWithoutNeighbourDoesNotReachForEver) {
   EXPECT_EQ(symbols.function_at(0xffffffffc0500000 + KernelSymbols::longest_function_bytes), "");
 }
 
+TEST(KernelSymbols, AFunctionWinsOverAVariableAtItsAddress) {
+  const KernelSymbols symbols = KernelSymbols::parse("ffffffff81000000 d end_of_table\nffffffff81000000 T vfs_read\n");
+  EXPECT_EQ(symbols.function_at(0xffffffff81000000), "vfs_read");
+}
+
 TEST(KernelSymbols, KnowsHiddenAddresses) {
   const KernelSymbols hidden = KernelSymbols::parse("0000000000000000 T _stext\n0000000000000000 t vfs_read\n");
   EXPECT_TRUE(hidden.addresses_hidden());
