@@ -209,7 +209,7 @@ struct Diagnosis {
   std::vector<Stall> stalls;
   std::int64_t stalled_ns = 0;
   OtherWaits other_waits;
-  /// Most specific rule first.
+  /// What explains most first, what stays unexplained last.
   std::vector<Finding> findings;
   /// Whole sentences.
   std::vector<std::string> notes;

@@ -11,6 +11,7 @@
 #include "diagnose/arithmetic.h"
 #include "diagnose/episodes.h"
 #include "diagnose/memcg_facts.h"
+#include "diagnose/stalls.h"
 
 namespace stallscope::diagnose {
 namespace {
@@ -111,6 +112,16 @@ std::optional<std::string> lost_note(const Diagnosis& diagnosis) {
                      lost == 1 ? " was" : "s were", base::format_count(std::min(during_stalls, lost)));
 }
 
+std::optional<std::string> other_waits_note(const Diagnosis& diagnosis) {
+  const OtherWaits& others = diagnosis.other_waits;
+  if (diagnosis.stalls.empty() || others.longest_ns < unprobed_report_ns) {
+    return std::nullopt;
+  }
+  return fmt::format("{} other wait{} of at most {} {} recorded in which, as far as is known, no packet waited.",
+                     base::format_count(others.count), others.count == 1 ? "" : "s", base::format_duration(others.longest_ns),
+                     others.count == 1 ? "was" : "were");
+}
+
 std::optional<std::string> remote_note(const Evidence& evidence, const Diagnosis& diagnosis) {
   const evidence::RunRecord& run = evidence.run;
   const bool advised = std::any_of(diagnosis.findings.begin(), diagnosis.findings.end(),
@@ -137,6 +148,7 @@ std::vector<std::string> make_notes(const Evidence& evidence, const Diagnosis& d
   add(lost_note(diagnosis));
   add(dropped_note(evidence));
   add(noise_note(diagnosis));
+  add(other_waits_note(diagnosis));
   add(zombie_note(evidence, diagnosis));
   add(remote_note(evidence, diagnosis));
   return notes;

@@ -25,11 +25,11 @@ class StackTable {
 /// "css_rstat_flush" of "css_rstat_flush.isra.0+0x1c/0x80 [module]".
 [[nodiscard]] std::string_view function_name(std::string_view frame);
 
-/// The functions that tell something, outermost first: without the entry to the kernel, and without the interrupt by which the
-/// stack was taken.
+/// The functions that tell something, outermost first: without the entry to the kernel, the interrupt by which the stack was
+/// taken, and the unlocking that let it in.
 [[nodiscard]] std::vector<std::string_view> telling_functions(const std::vector<std::string>& frames);
 
-/// The innermost function that did the work: not a lock, not an interrupt entry. Empty where there is none.
+/// The innermost telling function that is not the taking of a lock. Empty where there is none.
 [[nodiscard]] std::string_view working_function(const std::vector<std::string>& frames);
 
 }  // namespace stallscope::diagnose

@@ -44,7 +44,7 @@ struct Rule {
 [[nodiscard]] std::optional<Finding> irq_off_section(const Context& context);
 [[nodiscard]] std::optional<Finding> unexplained(const Context& context);
 
-/// Asks every rule in turn and keeps the books of what is claimed.
+/// Asks every rule in turn and keeps the books of what is claimed. What explains most comes first, what stays unexplained last.
 [[nodiscard]] std::vector<Finding> evaluate_rules(Context context);
 
 }  // namespace stallscope::diagnose::rules

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -41,6 +42,11 @@ std::vector<Finding> evaluate_rules(Context context) {
     }
     findings.push_back(*std::move(finding));
   }
+  // The reader wants the largest cause first; what stays unexplained was evaluated last and comes last.
+  const auto causes_end =
+      std::find_if(findings.begin(), findings.end(), [](const Finding& finding) { return !finding.confidence; });
+  std::stable_sort(findings.begin(), causes_end,
+                   [](const Finding& a, const Finding& b) { return a.explained_ns > b.explained_ns; });
   return findings;
 }
 

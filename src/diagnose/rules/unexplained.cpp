@@ -37,8 +37,8 @@ void add_next_steps(const Context& context, Finding& finding) {
   const evidence::RunRecord& run = context.evidence.run;
   if (!run.target.empty() && !run.target_is_local) {
     finding.next_steps.push_back(
-        fmt::format("on {} itself, run: sudo stallscope diagnose --for {}; then compare the times (UTC) of its stalls with these",
-                    run.target, "20s"));
+        fmt::format("on {} itself, run: sudo stallscope diagnose --for 20s; then compare the times (UTC) of its stalls with these",
+                    run.target));
   } else if (!run.traced) {
     finding.next_steps.emplace_back("see what this host lacks for tracing: stallscope doctor");
   } else {
@@ -81,7 +81,7 @@ std::optional<Finding> unexplained(const Context& context) {
   }
   if (without_wait_count > 0) {
     finding.evidence_for.push_back(
-        fmt::format("{} match no wait that was recorded{}", of_stalls(without_wait_count, context), remote ? " here" : ""));
+        fmt::format("no wait recorded {}matches {}", remote ? "here " : "", of_stalls(without_wait_count, context)));
   }
   if (unseen_ns > 0) {
     finding.evidence_for.push_back(
@@ -91,7 +91,9 @@ std::optional<Finding> unexplained(const Context& context) {
     finding.evidence_for.push_back(
         fmt::format("in {} the replies were held in one queue and released together", of_stalls(together_count, context)));
   }
-  finding.other_causes = other_causes(context, {Check::napi_budget, Check::other_vectors, Check::steal, Check::prober});
+  // This host's counters say nothing about another.
+  finding.other_causes = remote ? other_causes(context, {Check::prober})
+                                : other_causes(context, {Check::napi_budget, Check::other_vectors, Check::steal, Check::prober});
   add_next_steps(context, finding);
   return finding;
 }

@@ -1,0 +1,441 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "report/json.h"
+
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string_view>
+
+#include "base/clock.h"
+#include "diagnose/arithmetic.h"
+#include "diagnose/containers.h"
+#include "diagnose/memcg_facts.h"
+#include "diagnose/stacks.h"
+#include "diagnose/syscalls.h"
+
+namespace stallscope::report {
+namespace {
+
+// Members stay in the order in which docs/json.md lists them.
+using Json = nlohmann::ordered_json;
+using diagnose::Diagnosis;
+using evidence::Evidence;
+
+template <typename Value>
+Json or_null(const std::optional<Value>& value) {
+  return value ? Json(*value) : Json(nullptr);
+}
+
+std::string_view fate_id(diagnose::ProbeFate fate) {
+  switch (fate) {
+    case diagnose::ProbeFate::on_time:
+      return "on_time";
+    case diagnose::ProbeFate::late:
+      return "late";
+    case diagnose::ProbeFate::own_late:
+      return "own_late";
+    case diagnose::ProbeFate::lost:
+      return "lost";
+    case diagnose::ProbeFate::undecided:
+      return "undecided";
+    case diagnose::ProbeFate::unusable:
+      break;
+  }
+  return "unusable";
+}
+
+std::string_view release_id(diagnose::Release release) {
+  switch (release) {
+    case diagnose::Release::together:
+      return "together";
+    case diagnose::Release::apart:
+      return "apart";
+    case diagnose::Release::unknown:
+      break;
+  }
+  return "unknown";
+}
+
+std::string_view share_id(diagnose::ShareKind kind) {
+  switch (kind) {
+    case diagnose::ShareKind::occupant:
+      return "occupant";
+    case diagnose::ShareKind::hypervisor:
+      return "hypervisor";
+    case diagnose::ShareKind::unseen:
+      return "unseen";
+    case diagnose::ShareKind::catching_up:
+      return "catching_up";
+    case diagnose::ShareKind::unexplained:
+      break;
+  }
+  return "unexplained";
+}
+
+std::string_view joined_id(diagnose::JoinedBy joined_by) {
+  switch (joined_by) {
+    case diagnose::JoinedBy::sequence:
+      return "sequence";
+    case diagnose::JoinedBy::time:
+      return "time";
+    case diagnose::JoinedBy::nothing:
+      break;
+  }
+  return "nothing";
+}
+
+std::string_view confidence_id(diagnose::Confidence confidence) {
+  switch (confidence) {
+    case diagnose::Confidence::low:
+      return "low";
+    case diagnose::Confidence::medium:
+      return "medium";
+    case diagnose::Confidence::high:
+      break;
+  }
+  return "high";
+}
+
+std::string_view verdict_id(diagnose::OtherCause::Verdict verdict) {
+  switch (verdict) {
+    case diagnose::OtherCause::Verdict::excluded:
+      return "excluded";
+    case diagnose::OtherCause::Verdict::present:
+      return "present";
+    case diagnose::OtherCause::Verdict::unknown:
+      break;
+  }
+  return "unknown";
+}
+
+class JsonReport {
+ public:
+  JsonReport(const Evidence& evidence, const Diagnosis& diagnosis)
+      : evidence_(evidence), diagnosis_(diagnosis), stacks_(evidence) {}
+
+  [[nodiscard]] Json make() const {
+    Json report;
+    report["schema_version"] = json_schema_version;
+    report["outcome"] = diagnosis_.outcome == diagnose::Outcome::clean ? "clean" : "findings";
+    report["run"] = run();
+    report["probes"] = diagnosis_.probed ? probes() : Json(nullptr);
+    report["episodes"] = episodes();
+    report["stalled_ns"] = diagnosis_.stalled_ns;
+    report["stalls"] = stalls();
+    report["findings"] = findings();
+    report["notes"] = diagnosis_.notes;
+    report["other_waits"] = {{"count", diagnosis_.other_waits.count}, {"longest_ns", diagnosis_.other_waits.longest_ns}};
+    report["waits"] = waits();
+    report["flushes"] = flushes();
+    report["census"] = census();
+    report["counters"] = counters();
+    report["gaps"] = gaps();
+    report["losses"] = losses();
+    return report;
+  }
+
+ private:
+  [[nodiscard]] std::string utc(std::int64_t time_ns) const {
+    return base::iso_time(diagnose::saturating_add(time_ns, evidence_.run.realtime_offset_ns));
+  }
+
+  [[nodiscard]] Json run() const {
+    const evidence::RunRecord& run = evidence_.run;
+    return {{"tool_version", run.tool_version},
+            {"hostname", run.hostname},
+            {"kernel_release", run.kernel_release},
+            {"boot_id", run.boot_id},
+            {"state", run.state},
+            {"start_utc", utc(run.start_ns)},
+            {"start_ns", run.start_ns},
+            {"end_ns", run.end_ns},
+            {"realtime_offset_ns", run.realtime_offset_ns},
+            {"planned_duration_ns", run.planned_duration_ns},
+            {"wait_threshold_ns", run.wait_threshold_ns},
+            {"cpu_count", run.cpu_count},
+            {"target", run.target},
+            {"target_address", run.target_address},
+            {"target_is_local", run.target_is_local},
+            {"probe_netns", run.probe_netns},
+            {"probe_interval_ns", run.probe_interval_ns},
+            {"traced", run.traced}};
+  }
+
+  [[nodiscard]] Json probe(std::size_t index) const {
+    const evidence::ProbeRecord& probe = evidence_.probes[index];
+    return {{"sequence", probe.sequence},
+            {"fate", fate_id(diagnosis_.fates[index])},
+            {"intended_ns", probe.intended_ns},
+            {"sent_ns", probe.sent_ns},
+            {"received_ns", probe.answered() ? Json(probe.received_ns) : Json(nullptr)},
+            {"sender_cpu", probe.sender_cpu}};
+  }
+
+  [[nodiscard]] Json probes() const {
+    const diagnose::ProbeSummary& summary = diagnosis_.probes;
+    Json not_on_time = Json::array();
+    for (std::size_t index = 0; index < evidence_.probes.size(); ++index) {
+      if (diagnosis_.fates[index] != diagnose::ProbeFate::on_time) {
+        not_on_time.push_back(probe(index));
+      }
+    }
+    return {{"sent", summary.sent_count},
+            {"answered", summary.answered_count},
+            {"late", summary.late_count},
+            {"own_late", summary.own_late_count},
+            {"lost", summary.lost_count},
+            {"undecided", summary.undecided_count},
+            {"baseline_rtt_ns", summary.baseline_rtt_ns},
+            {"noise_ns", summary.noise_ns},
+            {"late_after_ns", summary.late_after_ns},
+            {"worst_ns", summary.worst_ns},
+            {"worst_own_lateness_ns", summary.worst_own_lateness_ns},
+            {"not_on_time", not_on_time}};
+  }
+
+  [[nodiscard]] Json held(const diagnose::HeldProbes& held) const {
+    if (held.probes.empty()) {
+      return nullptr;
+    }
+    Json sequences = Json::array();
+    for (const std::size_t index : held.probes) {
+      sequences.push_back(evidence_.probes[index].sequence);
+    }
+    return {{"count", held.probes.size()},
+            {"sequences", sequences},
+            {"first_score_ns", held.first_score_ns},
+            {"last_score_ns", held.last_score_ns},
+            {"worst_score_ns", held.worst_score_ns},
+            {"slope", held.fit ? Json(held.fit->slope) : Json(nullptr)},
+            {"slope_standard_error", held.fit ? or_null(held.fit->standard_error) : Json(nullptr)},
+            {"release", release_id(held.release)}};
+  }
+
+  [[nodiscard]] Json episodes() const {
+    Json list = Json::array();
+    for (const diagnose::Episode& episode : diagnosis_.episodes) {
+      list.push_back({{"held", held(episode.held)},
+                      {"earliest_start_ns", episode.earliest_start_ns},
+                      {"latest_start_ns", episode.latest_start_ns},
+                      {"release_ns", episode.release_ns}});
+    }
+    return list;
+  }
+
+  [[nodiscard]] Json occupant(const evidence::Occupant& occupant) const {
+    const diagnose::CgroupOwner owner = diagnose::cgroup_owner(occupant.cgroup);
+    Json system_call = nullptr;
+    if (occupant.syscall_number) {
+      system_call = {{"number", *occupant.syscall_number},
+                     {"name", diagnose::syscall_name(*occupant.syscall_number)},
+                     {"arguments", occupant.syscall_arguments}};
+    }
+    const std::vector<std::string>* frames = stacks_.frames(occupant.stack_id);
+    return {{"pid", occupant.pid},
+            {"tgid", occupant.tgid},
+            {"comm", occupant.comm},
+            {"kernel_thread", occupant.kernel_thread},
+            {"cgroup", occupant.cgroup},
+            {"container_runtime", owner.runtime},
+            {"container_id", owner.container_id},
+            {"pod_uid", owner.pod_uid},
+            {"systemd_unit", owner.systemd_unit},
+            {"syscall", system_call},
+            {"file", occupant.file},
+            {"stack", frames != nullptr ? Json(*frames) : Json(nullptr)},
+            {"held_ns", occupant.held_ns},
+            {"sample_count", occupant.sample_count}};
+  }
+
+  [[nodiscard]] Json shares(const diagnose::Stall& stall) const {
+    Json list = Json::array();
+    for (const diagnose::Share& share : stall.shares) {
+      const evidence::Occupant* who = diagnose::occupant_of(evidence_, share);
+      list.push_back({{"kind", share_id(share.kind)},
+                      {"length_ns", share.length_ns},
+                      {"mode", share.mode ? Json(evidence::wait_mode_id(*share.mode)) : Json(nullptr)},
+                      {"wait_id", share.wait ? Json(evidence_.waits[*share.wait].id) : Json(nullptr)},
+                      {"occupant", who != nullptr ? occupant(*who) : Json(nullptr)}});
+    }
+    return list;
+  }
+
+  [[nodiscard]] Json stalls() const {
+    Json list = Json::array();
+    for (const diagnose::Stall& stall : diagnosis_.stalls) {
+      Json wait_ids = Json::array();
+      for (const std::size_t wait : stall.waits) {
+        wait_ids.push_back(evidence_.waits[wait].id);
+      }
+      list.push_back({{"cpu", or_null(stall.cpu)},
+                      {"start_utc", utc(stall.start_ns)},
+                      {"start_ns", stall.start_ns},
+                      {"earliest_start_ns", stall.earliest_start_ns},
+                      {"latest_start_ns", stall.latest_start_ns},
+                      {"end_ns", stall.end_ns},
+                      {"length_ns", stall.length_ns()},
+                      {"mode", stall.mode ? Json(evidence::wait_mode_id(*stall.mode)) : Json(nullptr)},
+                      {"shares", shares(stall)},
+                      {"wait_ids", wait_ids},
+                      {"joined_by", joined_id(stall.joined_by)},
+                      {"episode", or_null(stall.episode)},
+                      {"held", held(stall.held)},
+                      {"request_count", stall.request_count},
+                      {"reply_count", stall.reply_count},
+                      {"prober_delayed_count", stall.prober_delayed_count},
+                      {"lost_probe_count", stall.lost_probe_count},
+                      {"packets_released", or_null(stall.packets_released)}});
+    }
+    return list;
+  }
+
+  [[nodiscard]] Json findings() const {
+    Json list = Json::array();
+    for (const diagnose::Finding& finding : diagnosis_.findings) {
+      Json claims = Json::array();
+      for (const diagnose::Claim& claim : finding.claims) {
+        claims.push_back({{"stall", claim.stall}, {"share", claim.share}, {"length_ns", claim.length_ns}});
+      }
+      Json other_causes = Json::array();
+      for (const diagnose::OtherCause& cause : finding.other_causes) {
+        other_causes.push_back({{"name", cause.name}, {"verdict", verdict_id(cause.verdict)}, {"measured", cause.measured}});
+      }
+      list.push_back({{"rule", finding.rule_id},
+                      {"cause", finding.cause},
+                      {"explained_ns", finding.explained_ns},
+                      {"confidence", finding.confidence ? Json(confidence_id(*finding.confidence)) : Json(nullptr)},
+                      {"confidence_reason", finding.confidence_reason},
+                      {"for", finding.evidence_for},
+                      {"other_causes", other_causes},
+                      {"do", finding.next_steps},
+                      {"claims", claims}});
+    }
+    return list;
+  }
+
+  [[nodiscard]] Json waits() const {
+    Json list = Json::array();
+    for (const evidence::WaitRecord& wait : evidence_.waits) {
+      Json occupants = Json::array();
+      for (const evidence::Occupant& who : wait.occupants) {
+        occupants.push_back(occupant(who));
+      }
+      list.push_back({{"id", wait.id},
+                      {"cpu", wait.cpu},
+                      {"mode", evidence::wait_mode_id(wait.mode)},
+                      {"start_ns", wait.start_ns},
+                      {"earliest_start_ns", wait.earliest_start_ns},
+                      {"latest_start_ns", wait.latest_start_ns},
+                      {"end_ns", wait.end_ns},
+                      {"vector", wait.vector >= 0 ? Json(evidence::softirq_vector_name(wait.vector)) : Json(nullptr)},
+                      {"packets_released", wait.packets_released >= 0 ? Json(wait.packets_released) : Json(nullptr)},
+                      {"occupants", occupants}});
+    }
+    return list;
+  }
+
+  [[nodiscard]] Json flushes() const {
+    Json list = Json::array();
+    for (const evidence::FlushRecord& flush : evidence_.flushes) {
+      list.push_back({{"cpu", flush.cpu},
+                      {"start_ns", flush.start_ns},
+                      {"end_ns", flush.end_ns},
+                      {"pid", flush.pid},
+                      {"tgid", flush.tgid},
+                      {"comm", flush.comm},
+                      {"cgroup", flush.cgroup}});
+    }
+    return list;
+  }
+
+  [[nodiscard]] Json memory_cgroups() const {
+    if (!evidence_.memcg_census) {
+      return nullptr;
+    }
+    const evidence::MemcgCensusRecord& census = *evidence_.memcg_census;
+    const diagnose::MemcgCounts counts = diagnose::memcg_counts(evidence_);
+    return {{"taken_ns", census.taken_ns},
+            {"cgroup_version", census.cgroup_version},
+            {"total", or_null(counts.total)},
+            {"dying", or_null(counts.dying)},
+            {"kernel_total", or_null(census.kernel_total)},
+            {"kernel_dying", or_null(census.kernel_dying)},
+            {"visible", or_null(census.visible)},
+            {"walked_live", or_null(census.walked_live)},
+            {"walked_dying", or_null(census.walked_dying)},
+            {"walk_approximate", census.walk_approximate},
+            {"walk_ns", census.walk_ns},
+            {"walk_longest_section_ns", census.walk_longest_section_ns}};
+  }
+
+  [[nodiscard]] Json census() const {
+    Json files = Json::array();
+    for (const evidence::PinningFileRecord& file : evidence_.pinning_files) {
+      files.push_back({{"path", file.path},
+                       {"filesystem", file.filesystem},
+                       {"device", file.device},
+                       {"inode", file.inode},
+                       {"memcg_count", file.memcg_count},
+                       {"charged_bytes", file.charged_bytes}});
+    }
+    Json reads = Json::array();
+    for (const evidence::StatReadRecord& read : evidence_.stat_reads) {
+      reads.push_back(
+          {{"path", read.path}, {"read_count", read.read_count}, {"median_ns", read.median_ns}, {"worst_ns", read.worst_ns}});
+    }
+    Json memory = Json::array();
+    for (const evidence::MemoryRecord& row : evidence_.memory) {
+      memory.push_back({{"name", row.name}, {"bytes", row.bytes}});
+    }
+    Json slabs = Json::array();
+    for (const evidence::SlabRecord& slab : evidence_.slabs) {
+      slabs.push_back({{"cache", slab.cache},
+                       {"active_objects", slab.active_objects},
+                       {"total_objects", slab.total_objects},
+                       {"object_bytes", slab.object_bytes},
+                       {"total_bytes", slab.total_bytes}});
+    }
+    return {{"memory_cgroups", memory_cgroups()},
+            {"pinning_files", files},
+            {"stat_reads", reads},
+            {"memory", memory},
+            {"slabs", slabs}};
+  }
+
+  [[nodiscard]] Json counters() const {
+    Json list = Json::array();
+    for (const evidence::CounterRecord& counter : evidence_.counters) {
+      list.push_back({{"name", counter.name}, {"cpu", counter.cpu}, {"before", counter.before}, {"after", counter.after}});
+    }
+    return list;
+  }
+
+  [[nodiscard]] Json gaps() const {
+    Json list = Json::array();
+    for (const evidence::GapRecord& gap : diagnosis_.gaps) {
+      list.push_back({{"what", gap.what}, {"reason", gap.reason}, {"consequence", gap.consequence}});
+    }
+    return list;
+  }
+
+  [[nodiscard]] Json losses() const {
+    Json list = Json::array();
+    for (const evidence::LossRecord& loss : diagnosis_.losses) {
+      list.push_back({{"where", loss.where}, {"count", loss.count}});
+    }
+    return list;
+  }
+
+  const Evidence& evidence_;
+  const Diagnosis& diagnosis_;
+  diagnose::StackTable stacks_;
+};
+
+}  // namespace
+
+std::string render_json(const Evidence& evidence, const Diagnosis& diagnosis) {
+  constexpr int spaces = 2;
+  constexpr bool ascii_only = true;
+  return JsonReport(evidence, diagnosis).make().dump(spaces, ' ', ascii_only, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace stallscope::report
