@@ -49,7 +49,6 @@ class PinningFile {
   [[nodiscard]] int fd() const { return file_.get(); }
   [[nodiscard]] std::string path() const { return directory_ + "/pins"; }
   void remove_name() const { std::filesystem::remove(path()); }
-  void close() { file_.reset(); }
 
  private:
   std::string directory_ = "/dev/shm/stallscope-census-test";
@@ -65,7 +64,9 @@ std::vector<evidence::PinningFileRecord> files_named(const std::vector<evidence:
 }
 
 TEST(MemcgWalkSystem, CountsWhatTheKernelCounts) {
-  const DyingMemcgs memcgs;
+  DyingMemcgs memcgs;
+  const PinningFile file;
+  memcgs.pin(file.fd(), dying_count);
   // Equal before and after is not yet proof that nothing changed in between; a wrong walk differs every time.
   constexpr int attempts = 50;
   bool agreed = false;
@@ -81,8 +82,8 @@ TEST(MemcgWalkSystem, CountsWhatTheKernelCounts) {
 }
 
 TEST(MemcgWalkSystem, FindsTheFileThatPinsDyingMemcgs) {
-  PinningFile file;
   DyingMemcgs memcgs;
+  const PinningFile file;
   ASSERT_EQ(memcgs.walked_count(), 0);
   memcgs.pin(file.fd(), dying_count);
   EXPECT_EQ(memcgs.walked_count(), dying_count);
@@ -106,7 +107,6 @@ TEST(MemcgWalkSystem, FindsTheFileThatPinsDyingMemcgs) {
   ASSERT_EQ(deleted.size(), 1U);
   EXPECT_EQ(deleted[0].inode, found[0].inode);
   EXPECT_EQ(deleted[0].memcg_count, dying_count);
-  file.close();
 }
 
 TEST(MemcgWalkSystem, NamesAMemfd) {
@@ -125,8 +125,8 @@ TEST(MemcgWalkSystem, NamesAMemfd) {
 }
 
 TEST(CensusSystem, TakesEveryPartAsRoot) {
-  PinningFile file;
   DyingMemcgs memcgs;
+  const PinningFile file;
   memcgs.pin(file.fd(), dying_count);
   const CensusResult result = take_census({});
   ASSERT_TRUE(result.memcgs.walked_dying);
@@ -135,7 +135,6 @@ TEST(CensusSystem, TakesEveryPartAsRoot) {
   EXPECT_EQ(files_named(result.pinning_files, file.path()).size(), 1U);
   EXPECT_FALSE(result.stat_reads.empty());
   EXPECT_THAT(result.memory, testing::Contains(testing::Field(&evidence::MemoryRecord::name, "MemTotal")));
-  file.close();
 }
 
 TEST(CensusSystem, WithoutPrivilegesSaysWhatIsMissing) {

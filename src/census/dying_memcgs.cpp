@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <gtest/gtest.h>
 #include <sched.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -24,6 +25,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
+constexpr const char* batch_filler = "/dev/shm/stallscope-census-test-batch";
 // Above PAGEVEC_SIZE (31 since Linux 6.8, 15 before): that many new pages push a CPU's batch onto the LRU lists.
 constexpr int batch_pages = 64;
 constexpr auto release_timeout = std::chrono::seconds(30);
@@ -60,6 +62,10 @@ void stay_on_this_cpu() {
   }
 }
 
+void enter(const std::string& cgroup) {
+  check(base::write_file(cgroup + "/cgroup.procs", fmt::format("{}", ::getpid())));
+}
+
 void append_page(int file) {
   static const std::array<char, 4096> page{};
   struct stat status {};
@@ -74,7 +80,6 @@ DyingMemcgs::DyingMemcgs() {
   const MemoryHierarchy memory = hierarchy();
   original_cgroup_ = own_cgroup(memory);
   cgroup_ = memory.mount_point + "/stallscope-census-test";
-  batch_filler_ = "/dev/shm/stallscope-census-test-batch";
   std::error_code missing;
   for (const fs::directory_entry& left : fs::directory_iterator(cgroup_, missing)) {
     if (left.is_directory()) {
@@ -90,16 +95,15 @@ DyingMemcgs::DyingMemcgs() {
 }
 
 DyingMemcgs::~DyingMemcgs() {
-  ::unlink(batch_filler_.c_str());
+  ::unlink(batch_filler);
   const auto deadline = std::chrono::steady_clock::now() + release_timeout;
   while (walked_count() > 0 && std::chrono::steady_clock::now() < deadline) {
     std::this_thread::sleep_for(std::chrono::milliseconds(10));
   }
+  if (const std::int64_t left = walked_count(); left > 0) {
+    ADD_FAILURE() << left << " memory cgroups are still dying: the file that pins them was not removed first";
+  }
   ::rmdir(cgroup_.c_str());
-}
-
-void DyingMemcgs::enter(const std::string& cgroup) const {
-  check(base::write_file(cgroup + "/cgroup.procs", fmt::format("{}", ::getpid())));
 }
 
 void DyingMemcgs::pin(int file, int count) {
@@ -113,7 +117,7 @@ void DyingMemcgs::pin(int file, int count) {
       throw std::runtime_error("cannot remove " + child);
     }
   }
-  const base::Result<base::OwnedFd> filler = base::open_file(batch_filler_, O_RDWR | O_CREAT, 0600);
+  const base::Result<base::OwnedFd> filler = base::open_file(batch_filler, O_RDWR | O_CREAT, 0600);
   for (int i = 0; filler && i < batch_pages; ++i) {
     append_page(filler->get());
   }

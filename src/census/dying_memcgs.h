@@ -13,7 +13,8 @@ class DyingMemcgs {
  public:
   /// Removes what a killed test left behind.
   DyingMemcgs();
-  /// Releases, and waits until the kernel has let go of all of them.
+  /// Waits until the kernel has let go of all of them, so the files that pin them must go first; otherwise it fails the test after
+  /// 30 s.
   ~DyingMemcgs();
   DyingMemcgs(const DyingMemcgs&) = delete;
   DyingMemcgs& operator=(const DyingMemcgs&) = delete;
@@ -26,11 +27,8 @@ class DyingMemcgs {
   [[nodiscard]] std::int64_t walked_count() const;
 
  private:
-  void enter(const std::string& cgroup) const;
-
   std::string original_cgroup_;
   std::string cgroup_;
-  std::string batch_filler_;
   int made_count_ = 0;
 };
 

@@ -3,6 +3,7 @@
 // provides __u32 and __u64.
 #pragma once
 
+// NOLINTBEGIN(readability-identifier-naming): the C names of both sides
 enum memcg_walk_status {
   /// The section's budget is used up; call again with the same record.
   memcg_walk_more = 0,
@@ -84,3 +85,4 @@ _Static_assert(sizeof(struct memcg_walk) == 104 && sizeof(struct pinning_file_ke
                    sizeof(struct file_name_reply) == 4408,
                "both sides lay the records out alike");
 #endif
+// NOLINTEND(readability-identifier-naming)

@@ -70,6 +70,7 @@ std::vector<std::string> costliest_cgroups(const std::vector<VisibleCgroup>& cgr
   }
   ranked.resize(std::min(ranked.size(), limit));
   std::vector<std::string> paths;
+  paths.reserve(ranked.size());
   for (VisibleCgroup& cgroup : ranked) {
     paths.push_back(std::move(cgroup.path));
   }
