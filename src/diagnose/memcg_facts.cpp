@@ -7,22 +7,31 @@
 
 namespace stallscope::diagnose {
 
+namespace {
+
+/// A count that cannot be one is not known.
+std::optional<std::int64_t> sane(std::optional<std::int64_t> count) {
+  return count && *count >= 0 ? count : std::nullopt;
+}
+
+}  // namespace
+
 MemcgCounts memcg_counts(const evidence::Evidence& evidence) {
   MemcgCounts counts;
   if (!evidence.memcg_census) {
     return counts;
   }
   const evidence::MemcgCensusRecord& census = *evidence.memcg_census;
-  counts.total = census.kernel_total;
-  if (!counts.total && census.walked_live && census.walked_dying) {
+  counts.total = sane(census.kernel_total);
+  if (!counts.total && sane(census.walked_live) && sane(census.walked_dying)) {
     counts.total = saturating_add(*census.walked_live, *census.walked_dying);
   }
-  if (census.kernel_dying) {
+  if (sane(census.kernel_dying)) {
     counts.dying = census.kernel_dying;
-  } else if (census.kernel_total && census.visible) {
-    counts.dying = std::max<std::int64_t>(0, saturating_subtract(*census.kernel_total, *census.visible));
+  } else if (sane(census.kernel_total) && sane(census.visible)) {
+    counts.dying = std::max<std::int64_t>(0, *census.kernel_total - *census.visible);
   } else {
-    counts.dying = census.walked_dying;
+    counts.dying = sane(census.walked_dying);
   }
   return counts;
 }

@@ -117,9 +117,9 @@ std::optional<std::string> other_waits_note(const Diagnosis& diagnosis) {
   if (diagnosis.stalls.empty() || others.longest_ns < unprobed_report_ns) {
     return std::nullopt;
   }
-  return fmt::format("{} other wait{} of at most {} {} recorded in which, as far as is known, no packet waited.",
+  return fmt::format("{} other wait{} of at most {} {} recorded, in which no packet is known to have waited {} or more.",
                      base::format_count(others.count), others.count == 1 ? "" : "s", base::format_duration(others.longest_ns),
-                     others.count == 1 ? "was" : "were");
+                     others.count == 1 ? "was" : "were", base::format_duration(unprobed_report_ns));
 }
 
 std::optional<std::string> remote_note(const Evidence& evidence, const Diagnosis& diagnosis) {
