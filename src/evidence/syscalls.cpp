@@ -419,4 +419,9 @@ bool syscall_takes_descriptor(std::int32_t number) {
   return call != nullptr && call->takes_descriptor;
 }
 
+bool syscall_reads_file(std::int32_t number) {
+  constexpr std::array<std::int32_t, 5> reads = {0, 17, 19, 295, 327};
+  return std::find(reads.begin(), reads.end(), number) != reads.end();
+}
+
 }  // namespace stallscope::evidence

@@ -16,4 +16,7 @@ inline constexpr std::int32_t syscall_number_limit = 600;
 /// Whether the first argument is a file descriptor.
 [[nodiscard]] bool syscall_takes_descriptor(std::int32_t number);
 
+/// read, pread64, readv, preadv or preadv2.
+[[nodiscard]] bool syscall_reads_file(std::int32_t number);
+
 }  // namespace stallscope::evidence

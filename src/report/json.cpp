@@ -10,7 +10,7 @@
 #include "diagnose/containers.h"
 #include "diagnose/memcg_facts.h"
 #include "diagnose/stacks.h"
-#include "diagnose/syscalls.h"
+#include "evidence/syscalls.h"
 
 namespace stallscope::report {
 namespace {
@@ -226,7 +226,7 @@ class JsonReport {
     Json system_call = nullptr;
     if (occupant.syscall_number) {
       system_call = {{"number", *occupant.syscall_number},
-                     {"name", diagnose::syscall_name(*occupant.syscall_number)},
+                     {"name", evidence::syscall_name(*occupant.syscall_number)},
                      {"arguments", occupant.syscall_arguments}};
     }
     const std::vector<std::string>* frames = stacks_.frames(occupant.stack_id);

@@ -10,7 +10,7 @@
 #include "base/units.h"
 #include "diagnose/arithmetic.h"
 #include "diagnose/containers.h"
-#include "diagnose/syscalls.h"
+#include "evidence/syscalls.h"
 #include "report/text_parts.h"
 
 namespace stallscope::report {
@@ -68,10 +68,10 @@ std::string syscall_text(const Occupant& occupant) {
   if (!occupant.syscall_number) {
     return occupant.file.empty() ? std::string{} : "with " + occupant.file;
   }
-  std::string text = diagnose::syscall_name(*occupant.syscall_number);
+  std::string text = evidence::syscall_name(*occupant.syscall_number);
   // The kernel takes a descriptor as an int; what is above its 32 bits means nothing.
   const auto descriptor = static_cast<std::int32_t>(occupant.syscall_arguments[0] & 0xffffffffU);
-  if (diagnose::syscall_takes_descriptor(*occupant.syscall_number) && descriptor >= 0) {
+  if (evidence::syscall_takes_descriptor(*occupant.syscall_number) && descriptor >= 0) {
     text += fmt::format("({})", descriptor);
   }
   if (!occupant.file.empty()) {

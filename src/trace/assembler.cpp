@@ -68,7 +68,7 @@ std::optional<T> record_as(const void* record, std::size_t size_bytes) {
   if (size_bytes < sizeof(T)) {
     return std::nullopt;
   }
-  T copy;
+  T copy{};
   std::memcpy(&copy, record, sizeof(T));
   return copy;
 }
@@ -103,7 +103,9 @@ base::Status WaitAssembler::on_record(const void* record, std::size_t size_bytes
       if (const auto sample = record_as<trace_sample>(record, size_bytes)) {
         CpuState& cpu = cpus_[sample->cpu];
         cpu.samples.push_back(*sample);
-        drop_old_samples(cpu);
+        if (cpu.samples.size() > sample_limit) {
+          cpu.samples.pop_front();
+        }
         return base::ok();
       }
       break;
@@ -174,12 +176,6 @@ base::Status WaitAssembler::finish() {
     }
   }
   return base::ok();
-}
-
-void WaitAssembler::drop_old_samples(CpuState& cpu) const {
-  while (cpu.samples.size() > sample_limit) {
-    cpu.samples.pop_front();
-  }
 }
 
 base::Status WaitAssembler::write(CpuState& cpu, const PendingWait& pending) {

@@ -53,7 +53,6 @@ class WaitAssembler {
   [[nodiscard]] base::Status write_flush(const trace_flush& flush);
   [[nodiscard]] base::Result<evidence::Occupant> occupant(const trace_task& task, const KernelStack& stack);
   [[nodiscard]] base::Status add_sampled_occupants(const CpuState& cpu, evidence::WaitRecord& wait);
-  void drop_old_samples(CpuState& cpu) const;
 
   SymbolLookup lookup_;
   Sink& sink_;

@@ -9,6 +9,8 @@
 #include <linux/types.h>
 #endif
 
+/* C, so that clang can compile it for BPF: C++'s checks do not apply. NOLINTBEGIN */
+
 #define TRACE_COMM_BYTES 16
 #define TRACE_DEVICE_BYTES 16
 #define TRACE_STACK_FRAMES 64
@@ -139,5 +141,7 @@ static_assert(sizeof(struct trace_steal) == 24);
 static_assert(sizeof(struct trace_flush) == 56 + TRACE_PATH_BYTES);
 static_assert(sizeof(struct trace_packet) == 80);
 #endif
+
+/* NOLINTEND */
 
 #endif

@@ -15,7 +15,7 @@
 #include "diagnose/rules/common.h"
 #include "diagnose/rules/flush_sections.h"
 #include "diagnose/statistics.h"
-#include "diagnose/syscalls.h"
+#include "evidence/syscalls.h"
 
 namespace stallscope::diagnose::rules {
 namespace {
@@ -81,7 +81,7 @@ class Detective {
     if (occupant == nullptr) {
       return signals;
     }
-    const bool reads = occupant->syscall_number && syscall_reads_file(*occupant->syscall_number);
+    const bool reads = occupant->syscall_number && evidence::syscall_reads_file(*occupant->syscall_number);
     signals.file = reads && names_statistics(occupant->file);
     signals.source = reads && !occupant->file.empty() ? Source::reader : Source::other;
     if (const std::vector<std::string>* frames = context_.stacks.frames(occupant->stack_id)) {
@@ -300,7 +300,7 @@ std::vector<std::string> next_steps(const Context& context, const Tally& tally, 
   std::vector<std::string> steps;
   for (const Suspect& suspect : suspects(context, tally.claims)) {
     const Occupant& occupant = *suspect.occupant;
-    if (!occupant.syscall_number || !syscall_reads_file(*occupant.syscall_number)) {
+    if (!occupant.syscall_number || !evidence::syscall_reads_file(*occupant.syscall_number)) {
       continue;
     }
     const std::optional<std::int64_t> period = period_ns(context, suspect);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "diagnose/syscalls.h"
+#include "evidence/syscalls.h"
 
 #include <gtest/gtest.h>
 #include <sys/syscall.h>
 
-namespace stallscope::diagnose {
+namespace stallscope::evidence {
 namespace {
 
 TEST(Syscalls, names_those_of_the_table_and_prints_the_number_of_others) {
@@ -31,4 +31,4 @@ TEST(Syscalls, knows_which_read_a_file) {
 }
 
 }  // namespace
-}  // namespace stallscope::diagnose
+}  // namespace stallscope::evidence
