@@ -34,7 +34,7 @@ struct CensusResult {
 };
 
 /// Never fails as a whole: what cannot be had becomes a gap with its reason and consequence, also without privileges. Blocks for
-/// about 0.1 s and 2 us per dying memory cgroup. The numbers are of slightly different moments: total before the walk, reads
+/// about 0.1 s and 1 us per dying memory cgroup. The numbers are of slightly different moments: total before the walk, reads
 /// after it.
 [[nodiscard]] CensusResult take_census(const CensusOptions& options);
 

@@ -4,7 +4,8 @@
 // Needs: syscall programs (Linux 5.14), bpf_loop (5.17), kernel BTF. bpf_rcu_read_lock (6.2) is used where it exists; before, the
 //   walk is as safe (every read is checked) but on a preemptible kernel it can run into memory that was freed meanwhile.
 // Why by pointer: BPF's cgroup iterator skips dying cgroups, and the css iterator (6.7) cannot be continued at a cursor.
-// Cost: about 0.5 us per live and 2 us per dying memory cgroup. The walk runs in sections, because in one piece it would itself
+// Cost: about 1 us per dying memory cgroup, less per live one (Linux 6.18, 50,000 dying ones). The walk runs in sections, because
+// in one piece it would itself
 //   keep received packets waiting.
 #include "bpf/kernel_types_memcg.h"
 // clang-format off: the helpers need the types above
@@ -16,8 +17,9 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 const volatile __u32 node_count = 1;
-const volatile __u32 section_limit_memcgs = 2000;
-const volatile __u64 section_limit_ns = 400000;
+// Set before loading.
+const volatile __u32 section_limit_memcgs = 0;
+const volatile __u64 section_limit_ns = 0;
 
 struct {
   __uint(type, BPF_MAP_TYPE_HASH);

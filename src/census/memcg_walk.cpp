@@ -68,13 +68,15 @@ std::uint32_t possible_node_count() {
   return static_cast<std::uint32_t>(std::strtoul(highest.c_str(), nullptr, 10)) + 1;
 }
 
-Result<Skeleton> load(std::int64_t expected_count) {
+Result<Skeleton> load(std::int64_t expected_count, const SectionLimit& section_limit) {
   bpf::capture_library_messages();
   Skeleton skeleton(memcg_tree_bpf::open());
   if (!skeleton) {
     return base::errno_error("open", "the memory cgroup walk", errno);
   }
   skeleton->rodata->node_count = possible_node_count();
+  skeleton->rodata->section_limit_memcgs = section_limit.memcg_count;
+  skeleton->rodata->section_limit_ns = static_cast<std::uint64_t>(section_limit.length_ns);
   const std::int64_t table = std::clamp(expected_count, smallest_file_table, largest_file_table);
   int status = bpf_map__set_max_entries(skeleton->maps.pinning_files, static_cast<std::uint32_t>(table));
   if (status == 0) {
@@ -195,12 +197,12 @@ base::Status add_files(const memcg_tree_bpf& skeleton, const std::vector<Mount>&
 
 }  // namespace
 
-Result<MemcgWalk> walk_memcgs(std::int64_t expected_count, const std::vector<Mount>& mounts) {
+Result<MemcgWalk> walk_memcgs(std::int64_t expected_count, const std::vector<Mount>& mounts, const SectionLimit& section_limit) {
   Skeleton skeleton;
   WalkAttempt attempt;
   for (int i = 0; i < walk_attempts; ++i) {
     // Loaded anew for each attempt: that empties the maps.
-    Result<Skeleton> loaded = load(expected_count);
+    Result<Skeleton> loaded = load(expected_count, section_limit);
     if (!loaded) {
       return loaded.error();
     }

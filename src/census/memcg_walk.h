@@ -40,9 +40,17 @@ struct MemcgWalk {
 
 inline constexpr std::size_t named_file_limit = 20;
 
-/// Walks in sections of at most 2,000 memory cgroups and 0.4 ms, giving the CPU back in between. Blocks for about 2 us per dying
-/// memory cgroup plus 50 ms. `expected_count` sizes the table of files; `mounts` turns their paths into those this process sees.
-/// Needs CAP_BPF and CAP_PERFMON (or root), Linux 5.17 and kernel BTF; the error names which of them is missing.
-[[nodiscard]] base::Result<MemcgWalk> walk_memcgs(std::int64_t expected_count, const std::vector<Mount>& mounts);
+/// How much of the tree is walked before the CPU is given back: whichever limit comes first ends a section. The time is looked at
+/// every 16 steps, so a section runs over by up to about 0.05 ms.
+struct SectionLimit {
+  std::uint32_t memcg_count = 2'000;
+  std::int64_t length_ns = 400'000;
+};
+
+/// Blocks for about 1 us per dying memory cgroup plus 50 ms. `expected_count` sizes the table of files; `mounts` turns their paths
+/// into those this process sees. Needs CAP_BPF and CAP_PERFMON (or root), Linux 5.17 and kernel BTF; the error names which of
+/// them is missing.
+[[nodiscard]] base::Result<MemcgWalk> walk_memcgs(std::int64_t expected_count, const std::vector<Mount>& mounts,
+                                                  const SectionLimit& section_limit = {});
 
 }  // namespace stallscope::census

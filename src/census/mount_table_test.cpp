@@ -67,6 +67,10 @@ TEST(PathThroughMounts, AMountBelowALaterOneIsHidden) {
 )");
   EXPECT_EQ(path_through_mounts(mounts, 50, "/file"), "/file");
   EXPECT_EQ(path_through_mounts(mounts, 51, "/file"), "/srv/file");
+
+  const std::vector<Mount> listed_otherwise(mounts.rbegin(), mounts.rend());
+  EXPECT_EQ(path_through_mounts(listed_otherwise, 50, "/file"), "/file");
+  EXPECT_EQ(path_through_mounts(listed_otherwise, 51, "/file"), "/srv/file");
 }
 
 }  // namespace
