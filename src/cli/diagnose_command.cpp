@@ -87,9 +87,11 @@ class ProgressLine {
     if (!shown_) {
       return;
     }
-    const std::string what = target_.empty() ? "watching this node" : fmt::format("{} probes", base::format_count(progress.probe_count));
-    fmt::print(stderr, "\r\x1b[K{} of {} s: {}, {} waits recorded (Ctrl-C ends early and reports)", progress.elapsed_ns / base::ns_per_s,
-               progress.planned_ns / base::ns_per_s, what, base::format_count(progress.wait_count));
+    const std::string what =
+        target_.empty() ? "watching this node" : fmt::format("{} probes", base::format_count(progress.probe_count));
+    fmt::print(stderr, "\r\x1b[K{} of {} s: {}, {} waits recorded (Ctrl-C ends early and reports)",
+               progress.elapsed_ns / base::ns_per_s, progress.planned_ns / base::ns_per_s, what,
+               base::format_count(progress.wait_count));
     (void)std::fflush(stderr);
   }
 
@@ -140,7 +142,8 @@ void add_diagnose_command(CLI::App& app, int& exit_status) {
   command->add_option("-o,--out", options->out, "File for the evidence; by default TARGET-DATE.stall in this directory");
   command->add_flag("--no-read-cost", options->no_read_cost,
                     "Do not measure what a read of memory.stat costs: such a read can itself hold interrupts off");
-  command->add_flag("--slabinfo", options->slabinfo, "Read /proc/slabinfo even where that holds interrupts off (before Linux 6.10)");
+  command->add_flag("--slabinfo", options->slabinfo,
+                    "Read /proc/slabinfo even where that holds interrupts off (before Linux 6.10)");
   command->add_flag("--json", options->json, "Print the report as JSON");
   command->add_flag("--all", options->all, "List every stall, not only the longest");
   command->footer(

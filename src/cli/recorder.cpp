@@ -270,7 +270,8 @@ Status Recording::observe() {
       }
     }
     if (on_progress_) {
-      on_progress_({std::min(now_ns - run_.start_ns, options_.duration_ns), options_.duration_ns, probe_count_, sink_->wait_count()});
+      on_progress_(
+          {std::min(now_ns - run_.start_ns, options_.duration_ns), options_.duration_ns, probe_count_, sink_->wait_count()});
     }
     if (InterruptGuard::requested() && !interrupted_) {
       interrupted_ = true;
@@ -298,8 +299,8 @@ Status Recording::add_counters() {
     if (before == counters_before_.end()) {
       continue;  // a CPU that came online meanwhile
     }
-    const std::int64_t increase = value.name.starts_with("softnet.") ? host::softnet_increase(before->value, value.value)
-                                                                     : value.value - before->value;
+    const std::int64_t increase =
+        value.name.starts_with("softnet.") ? host::softnet_increase(before->value, value.value) : value.value - before->value;
     if (const Status added = bundle_->add(evidence::CounterRecord{value.name, value.cpu, before->value, before->value + increase});
         !added) {
       return added.error();
@@ -356,9 +357,10 @@ Status Recording::add_prober_findings() {
   }
   if (!summary->icmp_errors.empty()) {
     const probe::IcmpErrorCount& first = summary->icmp_errors.front();
-    gaps_.push_back({fmt::format("{} probes answered by an ICMP error", base::format_count(first.count)),
-                     fmt::format("{} from {}", probe::icmp_error_name(first.type, first.code), probe::format_address(first.reporter)),
-                     "They count as lost."});
+    gaps_.push_back(
+        {fmt::format("{} probes answered by an ICMP error", base::format_count(first.count)),
+         fmt::format("{} from {}", probe::icmp_error_name(first.type, first.code), probe::format_address(first.reporter)),
+         "They count as lost."});
   }
   if (summary->clock_steps > 0) {
     gaps_.push_back({"exact receive times", fmt::format("the wall clock was stepped {} times", summary->clock_steps),
@@ -378,7 +380,8 @@ Status Recording::finish() {
       }
     }
   }
-  for (const auto& step : {&Recording::take_probes, &Recording::add_prober_findings, &Recording::add_counters, &Recording::add_census}) {
+  for (const auto& step :
+       {&Recording::take_probes, &Recording::add_prober_findings, &Recording::add_counters, &Recording::add_census}) {
     if (const Status done = (this->*step)(); !done) {
       return done.error();
     }

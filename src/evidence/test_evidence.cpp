@@ -45,9 +45,18 @@ Evidence complete_evidence() {
   other.comm = "other";
   other.stack_id = 2;
   other.held_ns = 100'000;
-  evidence.waits = {
-      {7, 1, WaitMode::softirq_vector, 1'011'000'000, 1'010'900'000, 1'011'100'000, 1'110'000'000, 7, 10, {reader, other}},
-      {8, 1, WaitMode::net_rx_work, 2'011'000'000, 2'010'900'000, 2'011'100'000, 2'110'000'000, 3, 1, {other}}};
+  evidence.waits = {{7,
+                     1,
+                     WaitMode::softirq_vector,
+                     1'011'000'000,
+                     1'010'900'000,
+                     1'011'100'000,
+                     1'110'000'000,
+                     7,
+                     10,
+                     5'000'000,
+                     {reader, other}},
+                    {8, 1, WaitMode::net_rx_work, 2'011'000'000, 2'010'900'000, 2'011'100'000, 2'110'000'000, 3, 1, 0, {other}}};
   evidence.flushes = {{1, 1'011'000'000, 1'109'000'000, 4121, 4120, "cadvisor", "/kubepods"}};
   evidence.memcg_census = MemcgCensusRecord{900'000'000, 1, 50'011, 50'006, 5, 4, 50'007, true, 12'000'000, 40'000};
   evidence.pinning_files = {{"/pins", "tmpfs", 26, std::numeric_limits<std::uint64_t>::max(), 50'006, 204'824'576}};
