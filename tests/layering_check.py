@@ -18,7 +18,7 @@ ALLOWED = {
     "bpf": ["base", "host"],
     "evidence": ["base"],
     "probe": ["base", "host", "bpf", "evidence/records.h"],
-    "trace": ["base", "host", "bpf", "evidence/records.h"],
+    "trace": ["base", "host", "bpf", "evidence/records.h", "evidence/syscalls.h"],
     "census": ["base", "host", "bpf", "evidence/records.h"],
     "diagnose": ["base", "evidence"],
     "report": ["base", "evidence", "diagnose"],

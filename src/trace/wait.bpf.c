@@ -14,25 +14,17 @@
  */
 #include "bpf/compat.bpf.h"
 #include "bpf/kernel_types.h"
+#include "trace/events.bpf.h"
+#include "trace/probe_packets.bpf.h"
 #include "trace/task.bpf.h"
 #include "trace/wait_record.h"
 
-#include <bpf/bpf_endian.h>
 #include <bpf/bpf_tracing.h>
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define NET_RX_SOFTIRQ 3
-#define ETH_P_IP 0x0800
-#define IPPROTO_ICMP 1
-#define ICMP_ECHO 8
-#define ICMP_ECHOREPLY 0
-
 const volatile __u64 threshold_ns = 1000000;
-/* Identifier of our echo requests, network order; watched only when set. */
-const volatile __u16 icmp_identifier = 0;
-const volatile bool watch_probes = false;
-
 /* After a wait, a NET_RX run that begins within this time is the one that releases what had waited. */
 #define RELEASE_WINDOW_NS 1000000
 /* Steal is accounted on timer ticks; after this long at least one has passed (HZ >= 100). */
@@ -70,32 +62,6 @@ struct {
   __type(value, struct cpu_state);
 } cpu_states SEC(".maps");
 
-struct {
-  __uint(type, BPF_MAP_TYPE_RINGBUF);
-  __uint(max_entries, 4 << 20); /* user space may resize it */
-} events SEC(".maps");
-
-struct {
-  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-  __uint(max_entries, TRACE_COUNTER_COUNT);
-  __type(key, __u32);
-  __type(value, __u64);
-} counters SEC(".maps");
-
-/* When a probe's packet was put into a queue, by sequence, direction and interface. Bounded: 65,536 outstanding packets. */
-struct probe_key {
-  __u32 ifindex;
-  __u16 sequence;
-  __u8 is_reply;
-  __u8 pad;
-};
-struct {
-  __uint(type, BPF_MAP_TYPE_LRU_HASH);
-  __uint(max_entries, 65536);
-  __type(key, struct probe_key);
-  __type(value, __u64);
-} enqueue_times SEC(".maps");
-
 /* When a NAPI thread became runnable, by thread id. */
 struct {
   __uint(type, BPF_MAP_TYPE_LRU_HASH);
@@ -108,14 +74,6 @@ static __always_inline struct cpu_state* this_cpu(void) {
   __u32 zero = 0;
 
   return bpf_map_lookup_elem(&cpu_states, &zero);
-}
-
-static __always_inline void count_lost(void) {
-  __u32 key = TRACE_COUNTER_LOST;
-  __u64* count = bpf_map_lookup_elem(&counters, &key);
-
-  if (count)
-    (*count)++;
 }
 
 static __always_inline struct trace_wait* begin_wait(struct cpu_state* state, __u32 kind) {
@@ -456,89 +414,18 @@ int BPF_PROG(on_rstat_unlock, struct cgroup* cgroup, int cpu, bool contended) {
   return 0;
 }
 
-/* Whether the packet is one of our probes; fills sequence and direction. Both hooks see skb->data at the network header:
- * eth_type_trans has pulled the link header. */
-static __always_inline bool is_probe(struct sk_buff* skb, struct probe_key* key) {
-  struct {
-    __u8 version_and_words;
-    __u8 service;
-    __u16 length;
-    __u16 id;
-    __u16 fragment;
-    __u8 ttl;
-    __u8 protocol;
-  } ip;
-  struct {
-    __u8 type;
-    __u8 code;
-    __u16 checksum;
-    __u16 identifier;
-    __u16 sequence;
-  } icmp;
-  unsigned char* data = skb->data;
-
-  if (bpf_probe_read_kernel(&ip, sizeof(ip), data) || ip.protocol != IPPROTO_ICMP || (ip.fragment & bpf_htons(0x1fff)))
-    return false;
-  if (bpf_probe_read_kernel(&icmp, sizeof(icmp), data + (ip.version_and_words & 0xf) * 4) || icmp.identifier != icmp_identifier ||
-      (icmp.type != ICMP_ECHO && icmp.type != ICMP_ECHOREPLY))
-    return false;
-  key->ifindex = skb->dev->ifindex;
-  key->sequence = bpf_ntohs(icmp.sequence);
-  key->is_reply = icmp.type == ICMP_ECHOREPLY;
-  key->pad = 0;
-  return true;
-}
-
 SEC("tp_btf/netif_rx_entry")
 int BPF_PROG(on_netif_rx, struct sk_buff* skb) {
-  struct probe_key key;
-  __u64 now;
-
-  if (!watch_probes || skb->protocol != bpf_htons(ETH_P_IP) || !is_probe(skb, &key))
-    return 0;
-  now = bpf_ktime_get_ns();
-  bpf_map_update_elem(&enqueue_times, &key, &now, BPF_ANY);
+  probe_enqueued(skb);
   return 0;
-}
-
-static __noinline void report_packet(struct sk_buff* skb, struct probe_key* key) {
-  struct trace_packet* packet = bpf_ringbuf_reserve(&events, sizeof(*packet), 0);
-  __u64* enqueued = bpf_map_lookup_elem(&enqueue_times, key);
-  struct net_device* device = BPF_CORE_READ(skb, dev);
-
-  if (!packet) {
-    count_lost();
-    return;
-  }
-  packet->kind = TRACE_PACKET;
-  packet->cpu = bpf_get_smp_processor_id();
-  packet->received_ns = bpf_ktime_get_ns();
-  packet->enqueued_ns = 0;
-  if (enqueued) {
-    packet->enqueued_ns = *enqueued;
-    bpf_map_delete_elem(&enqueue_times, key);
-  }
-  packet->netns_inode = BPF_CORE_READ(device, nd_net.net, ns.inum);
-  packet->ifindex = key->ifindex;
-  packet->rx_queue = (__s32)BPF_CORE_READ(skb, queue_mapping) - 1; /* skb_get_rx_queue */
-  packet->pid = (__u32)bpf_get_current_pid_tgid();
-  packet->sequence = key->sequence;
-  packet->is_reply = key->is_reply;
-  __builtin_memset(packet->pad, 0, sizeof(packet->pad));
-  bpf_get_current_comm(packet->comm, sizeof(packet->comm));
-  BPF_CORE_READ_STR_INTO(&packet->device, device, name);
-  bpf_ringbuf_submit(packet, 0);
 }
 
 SEC("tp_btf/netif_receive_skb")
 int BPF_PROG(on_netif_receive_skb, struct sk_buff* skb) {
   struct cpu_state* state = this_cpu();
-  struct probe_key key;
 
   if (state)
     state->rx_packets++;
-  if (!watch_probes || skb->protocol != bpf_htons(ETH_P_IP) || !is_probe(skb, &key))
-    return 0;
-  report_packet(skb, &key);
+  probe_received(skb);
   return 0;
 }
