@@ -2,6 +2,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <bit>
+#include <cstdint>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -24,6 +26,10 @@ constexpr std::int64_t longest_interval_ns = 10 * base::ns_per_s;
 constexpr std::int64_t lowest_threshold_ns = 100 * base::ns_per_us;
 constexpr std::int64_t highest_threshold_ns = 10 * base::ns_per_s;
 
+/// One page; a gibibyte is more than any burst.
+constexpr std::uint32_t lowest_buffer_kib = 4;
+constexpr std::uint32_t highest_buffer_kib = 1024 * 1024;
+
 struct DiagnoseOptions {
   std::string target;
   std::string duration = "20s";
@@ -32,6 +38,7 @@ struct DiagnoseOptions {
   std::string netns;
   int probe_cpu = -1;
   std::string out;
+  std::uint32_t buffer_kib = 8192;
   bool no_read_cost = false;
   bool slabinfo = false;
   bool json = false;
@@ -64,6 +71,8 @@ base::Result<RecordOptions> record_options(const DiagnoseOptions& given) {
     options.probe_cpu = given.probe_cpu;
   }
   options.bundle_path = given.out;
+  // The kernel wants a power of two.
+  options.ring_buffer_bytes = std::bit_ceil(given.buffer_kib * 1024U);
   options.read_cost = !given.no_read_cost;
   options.slabinfo_anyway = given.slabinfo;
   return options;
@@ -140,6 +149,11 @@ void add_diagnose_command(CLI::App& app, int& exit_status) {
   command->add_option("--probe-cpu", options->probe_cpu, "CPU to probe from; by default any, leaving a CPU that makes probes late")
       ->check(CLI::NonNegativeNumber);
   command->add_option("-o,--out", options->out, "File for the evidence; by default TARGET-DATE.stall in this directory");
+  command
+      ->add_option("--buffer", options->buffer_kib,
+                   "KiB of memory for events not yet read, rounded up to a power of two; lost events are counted in the report")
+      ->check(CLI::Range(lowest_buffer_kib, highest_buffer_kib))
+      ->capture_default_str();
   command->add_flag("--no-read-cost", options->no_read_cost,
                     "Do not measure what a read of memory.stat costs: such a read can itself hold interrupts off");
   command->add_flag("--slabinfo", options->slabinfo,

@@ -71,6 +71,11 @@ base::OwnedFd open_cpu_clock(int cpu, std::int64_t period_ns) {
 }
 
 base::Error load_error(int error) {
+  if (error == EPERM || error == EACCES) {
+    // What libbpf says then is about memory limits and kernel options, which is not it.
+    (void)bpf::last_messages();
+    return {"load", "the tracer", "not permitted", "Run it as root (sudo), or with CAP_BPF and CAP_PERFMON."};
+  }
   std::string reason = base::errno_error("", "", error).reason;
   if (const std::string said = bpf::last_messages(); !said.empty()) {
     reason += " (" + said + ")";
