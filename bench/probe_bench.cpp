@@ -27,7 +27,7 @@ void session_round_trip(benchmark::State& state) {
   EchoSession session({.interval_ns = 1, .count = std::int64_t{1} << 62U}, 1, 2);
   session.begin(0);
   std::int64_t now_ns = 0;
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     const std::optional<DueProbe> probe = session.next_due(now_ns);
     EchoPacket packet = build_echo_request(session.label(*probe));
     session.sent(*probe, now_ns, 0);
@@ -60,7 +60,7 @@ void loopback(benchmark::State& state) {
   std::vector<double> rtt_us;
   double unanswered = 0;
   double realtime = 0;
-  for (auto _ : state) {
+  while (state.KeepRunning()) {
     EchoOptions options;
     options.target.s_addr = htonl(INADDR_LOOPBACK);
     options.interval_ns = state.range(0) * base::ns_per_us;

@@ -58,6 +58,7 @@ std::vector<std::byte> with_checksum(std::span<const std::byte> icmp) {
 }  // namespace
 }  // namespace stallscope::probe
 
+// NOLINTNEXTLINE(readability-identifier-naming): the name libFuzzer calls
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using namespace stallscope::probe;
   const std::span<const std::byte> bytes = std::as_bytes(std::span(data, size));

@@ -97,7 +97,7 @@ class Run {
         return base::ok();
       }
       hand_over(wake_ns);
-      if (const base::Status status = sleep_until(wake_ns, stop_event, stop.stop_requested()); !status) {
+      if (base::Status status = sleep_until(wake_ns, stop_event, stop.stop_requested()); !status) {
         return status;
       }
     }
@@ -274,8 +274,8 @@ std::optional<base::Error> out_of_bounds(const EchoOptions& options) {
 
 }  // namespace
 
-IcmpProber::IcmpProber(const EchoOptions& options, IcmpSocket socket, std::uint64_t token)
-    : options_(options), socket_(std::move(socket)), token_(token) {}
+IcmpProber::IcmpProber(EchoOptions options, IcmpSocket socket, std::uint64_t token)
+    : options_(std::move(options)), socket_(std::move(socket)), token_(token) {}
 
 base::Result<IcmpProber> IcmpProber::open(const EchoOptions& options) {
   if (std::optional<base::Error> refusal = out_of_bounds(options)) {
@@ -300,7 +300,7 @@ base::Result<IcmpProber> IcmpProber::open(const EchoOptions& options) {
   return IcmpProber(options, *std::move(socket), token);
 }
 
-base::Result<EchoSummary> IcmpProber::run(std::stop_token stop, const ProbeSink& sink) {
+base::Result<EchoSummary> IcmpProber::run(const std::stop_token& stop, const ProbeSink& sink) {
   base::Result<SenderThread> thread = SenderThread::tune(options_.cpu);
   if (!thread) {
     return thread.error();

@@ -22,7 +22,7 @@ namespace stallscope::probe {
 struct EchoOptions {
   /// 10,000 probes/s: more is a load of its own.
   static constexpr std::int64_t minimum_interval_ns = 100 * base::ns_per_us;
-  static constexpr std::int64_t maximum_duration_ns = 24 * 3600 * base::ns_per_s;
+  static constexpr std::int64_t maximum_duration_ns = 86'400 * base::ns_per_s;
 
   in_addr target{};
   /// Network namespace to probe from (see NetworkNamespace::open); empty for the caller's.
@@ -103,10 +103,10 @@ class IcmpProber {
   /// and outstanding replies are awaited for the grace time at most. Uses the calling thread alone: it runs with real-time priority
   /// (SCHED_FIFO 1) where that is permitted, `sink` included, and gets its priority, affinity and
   /// timer slack back at the end. Refuses a CPU that it may not use. To be called once.
-  [[nodiscard]] base::Result<EchoSummary> run(std::stop_token stop, const ProbeSink& sink);
+  [[nodiscard]] base::Result<EchoSummary> run(const std::stop_token& stop, const ProbeSink& sink);
 
  private:
-  IcmpProber(const EchoOptions& options, IcmpSocket socket, std::uint64_t token);
+  IcmpProber(EchoOptions options, IcmpSocket socket, std::uint64_t token);
 
   EchoOptions options_;
   IcmpSocket socket_;
