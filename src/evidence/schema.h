@@ -49,6 +49,9 @@ struct Column {
   Range range;
   std::string_view about;
 };
+// clang 14 does not deduce the arguments of aggregates by itself.
+template <typename Member>
+Column(std::string_view, Member, Range, std::string_view) -> Column<Member>;
 
 /// A row that exists once. The key makes a later row replace the earlier.
 template <typename Record>
