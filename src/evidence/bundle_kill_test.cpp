@@ -137,7 +137,8 @@ TEST_F(Killed, BetweenCommitsLeavesOneWholeFile) {
   EXPECT_EQ(found(path), "10 probes, 0 packets");
 }
 
-// As long as a transaction fits the writer's cache, the file itself is not touched before commit(), and is whole without its journal.
+// As long as a transaction fits the writer's cache, the file itself is not touched before commit(), and is whole without its
+// journal.
 TEST_F(Killed, InATransactionLeavesAWholeFile) {
   record_and_be_killed(path, 5);
   ASSERT_TRUE(std::filesystem::exists(journal_path(path)));
