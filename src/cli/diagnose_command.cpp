@@ -20,7 +20,7 @@ namespace stallscope::cli {
 namespace {
 
 constexpr std::int64_t shortest_recording_ns = base::ns_per_s;
-constexpr std::int64_t longest_recording_ns = 24 * 3600 * base::ns_per_s;
+constexpr std::int64_t longest_recording_ns = std::int64_t{24} * 3600 * base::ns_per_s;
 constexpr std::int64_t longest_interval_ns = 10 * base::ns_per_s;
 /// Below, every wait of a busy machine would be recorded, and their number becomes the load.
 constexpr std::int64_t lowest_threshold_ns = 100 * base::ns_per_us;
@@ -84,7 +84,7 @@ class ProgressLine {
   explicit ProgressLine(const std::string& target) : target_(target), shown_(describe_terminal(STDERR_FILENO).interactive) {}
   ~ProgressLine() {
     if (shown_) {
-      fmt::print(stderr, "\r\x1b[K");
+      (void)std::fputs("\r\x1b[K", stderr);
     }
   }
   ProgressLine(const ProgressLine&) = delete;

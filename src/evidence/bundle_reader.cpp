@@ -270,7 +270,9 @@ class Reader {
         return read_error(path_, fmt::format("its records take more than the {} bytes that are allowed", limits_.memory_bytes),
                           "Record for a shorter time.");
       }
-      bad = bad ? bad : take(std::move(record));
+      if (!bad) {
+        bad = take(std::move(record));
+      }
       if (bad) {
         return damaged(path_, fmt::format("{} row {}: {} {}", Table<Record>::name, row, bad->name, bad->problem));
       }

@@ -224,11 +224,10 @@ TEST_F(BundleWrite, CanBeReadMeanwhile) {
 /// Lets no file grow beyond a size while it lives.
 class FileSizeLimit {
  public:
-  explicit FileSizeLimit(rlim_t limit_bytes) {
+  explicit FileSizeLimit(rlim_t limit_bytes) : handler_(std::signal(SIGXFSZ, SIG_IGN)) {
     ::getrlimit(RLIMIT_FSIZE, &before_);
     const rlimit limit{limit_bytes, before_.rlim_max};
     ::setrlimit(RLIMIT_FSIZE, &limit);
-    handler_ = std::signal(SIGXFSZ, SIG_IGN);
   }
   FileSizeLimit(const FileSizeLimit&) = delete;
   FileSizeLimit& operator=(const FileSizeLimit&) = delete;
@@ -241,7 +240,7 @@ class FileSizeLimit {
 
  private:
   rlimit before_{};
-  void (*handler_)(int) = SIG_DFL;
+  void (*handler_)(int);
 };
 
 TEST_F(BundleWrite, AfterAFailedWriteItRefusesAndTheCommittedStays) {

@@ -23,20 +23,20 @@ struct EnumIds;
 template <>
 struct EnumIds<WaitMode> {
   static constexpr auto& all = all_wait_modes;
-  static constexpr auto* id = wait_mode_id;
-  static constexpr auto* from_id = wait_mode_from_id;
+  static std::string_view id(WaitMode value) { return wait_mode_id(value); }
+  static std::optional<WaitMode> from_id(std::string_view id) { return wait_mode_from_id(id); }
 };
 template <>
 struct EnumIds<ServedBy> {
   static constexpr auto& all = all_served_by;
-  static constexpr auto* id = served_by_id;
-  static constexpr auto* from_id = served_by_from_id;
+  static std::string_view id(ServedBy value) { return served_by_id(value); }
+  static std::optional<ServedBy> from_id(std::string_view id) { return served_by_from_id(id); }
 };
 template <>
 struct EnumIds<PacketLeg> {
   static constexpr auto& all = all_packet_legs;
-  static constexpr auto* id = packet_leg_id;
-  static constexpr auto* from_id = packet_leg_from_id;
+  static std::string_view id(PacketLeg value) { return packet_leg_id(value); }
+  static std::optional<PacketLeg> from_id(std::string_view id) { return packet_leg_from_id(id); }
 };
 
 template <typename T>

@@ -10,8 +10,8 @@
 namespace stallscope::evidence {
 namespace {
 
-/// " CHECK (...)" for what a column may hold beyond its type, or nothing. Upper bounds that only keep arithmetic safe are left to
-/// the reader, so that the schema stays readable.
+/// " CHECK (...)" for what a column may hold beyond its type, or nothing. Bounds that only keep arithmetic safe are left to the
+/// reader, so that the schema stays readable.
 template <typename T>
 std::string check_clause(std::string_view name, Range range) {
   if constexpr (std::is_enum_v<T>) {
@@ -23,7 +23,7 @@ std::string check_clause(std::string_view name, Range range) {
   } else if constexpr (std::is_same_v<T, bool>) {
     return fmt::format(" CHECK ({} IN (0, 1))", name);
   } else {
-    if (range.minimum == any_integer.minimum) {
+    if (range.minimum < -1) {
       return "";
     }
     if (range.minimum == range.maximum) {

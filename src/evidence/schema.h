@@ -49,6 +49,9 @@ struct Column {
   Range range;
   std::string_view about;
 };
+// clang 14 does not deduce the arguments of aggregates by itself.
+template <typename Member>
+Column(std::string_view, Member, Range, std::string_view) -> Column<Member>;
 
 /// A row that exists once. The key makes a later row replace the earlier.
 template <typename Record>
@@ -92,7 +95,8 @@ template <>
 struct Table<OnlyRow<RunRecord>> : TableDefaults {
   using Row = OnlyRow<RunRecord>;
   static constexpr std::string_view name = "run";
-  static constexpr std::string_view about = "What was recorded, where and when: one row.";
+  static constexpr std::string_view about =
+      "What was recorded, where and when: one row. Every time in this file is CLOCK_MONOTONIC of the recording host.";
   static constexpr std::string_view key = "id";
   static constexpr Conflict conflict = Conflict::replace;
   static constexpr std::tuple columns{
