@@ -65,13 +65,14 @@ typedef struct {
 struct page_counter {
   atomic_long_t usage;
 };
-// MGLRU: lru_gen_struct.lists since 6.1 (commit ec1c86b25f4b), lru_gen_folio.folios since 6.3 (commit 391655fe08d1). Both exist
-// only with CONFIG_LRU_GEN.
+// MGLRU, only with CONFIG_LRU_GEN: lru_gen_struct.lists since 6.1 (commit ec1c86b25f4b), lru_gen_folio.folios since 6.3 (commit
+// 391655fe08d1) and in later 6.1.y. The kernel declares three dimensions (generation, type, zone), but pahole writes them to BTF
+// as one.
 struct lru_gen_folio {
-  struct list_head folios[4][2][4];
+  struct list_head folios[1];
 };
 struct lru_gen_struct {
-  struct list_head lists[4][2][4];
+  struct list_head lists[1];
 };
 struct lruvec___6_1 {
   struct lru_gen_struct lrugen;

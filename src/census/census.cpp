@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <string>
 #include <unordered_map>
 #include <utility>
 
@@ -56,10 +57,18 @@ void note_unexplained(const MemcgWalk& walk, std::vector<evidence::GapRecord>& g
                   base::format_count(walk.file_count)));
 }
 
+/// A gap's reason is one sentence, so the hint, which is one of its own, goes into brackets.
+std::string with_hint(const base::Error& error) {
+  if (error.hint.empty()) {
+    return error.reason;
+  }
+  return fmt::format("{} ({})", error.reason, error.hint.substr(0, error.hint.find_last_not_of('.') + 1));
+}
+
 DyingBelow add_walk(const MemcgCounts& counts, const std::vector<Mount>& mounts, CensusResult& result) {
   base::Result<MemcgWalk> walk = walk_memcgs(counts.total.value_or(0), mounts);
   if (!walk) {
-    result.gaps.push_back({"walk of the memory cgroups", walk.error().message(),
+    result.gaps.push_back({"walk of the memory cgroups", with_hint(walk.error()),
                            "dying memory cgroups cannot be told from live ones, nor what pins them"});
     return {};
   }

@@ -275,7 +275,11 @@ static __always_inline void name_from_dentries(struct dentry* dentry, struct fil
       break;
     }
     const unsigned char* name = BPF_CORE_READ(dentry, d_name.name);
-    const long copied = bpf_probe_read_kernel_str(&reply->path[length & (file_path_bytes - 1)], file_name_bytes, name);
+    __u32 offset = length;
+    // Keeps the compiler from dropping the mask, which the verifier needs to see.
+    barrier_var(offset);
+    offset &= file_path_bytes - 1;
+    const long copied = bpf_probe_read_kernel_str(&reply->path[offset], file_name_bytes, name);
     if (copied <= 0) {
       break;
     }

@@ -39,7 +39,8 @@ Error load_error(int error) {
   const auto because = [](std::string reason, std::string hint) {
     return Error{"walk", "the memory cgroups", std::move(reason), std::move(hint)};
   };
-  if (error == EPERM || error == EACCES) {
+  // The verifier refuses a program with EACCES, which has nothing to do with privileges.
+  if (error == EPERM) {
     return because("loading BPF programs is not permitted", "Run as root, or with CAP_BPF and CAP_PERFMON.");
   }
   if (::access("/sys/kernel/btf/vmlinux", R_OK) != 0) {
