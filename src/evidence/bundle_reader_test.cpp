@@ -189,9 +189,9 @@ INSTANTIATE_TEST_SUITE_P(
         Tampering{"broken_schema", "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET rootpage = 9999 WHERE name = 'probe'",
                   damaged},
         Tampering{"shared_pages",
-                  "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET rootpage = (SELECT rootpage FROM sqlite_schema "
-                  "WHERE name = 'probe') WHERE name = 'gap'",
-                  damaged}),
+                  "CREATE TABLE other (a, b, c, d, e); PRAGMA writable_schema = ON; UPDATE sqlite_schema SET rootpage = "
+                  "(SELECT rootpage FROM sqlite_schema WHERE name = 'probe') WHERE name = 'other'",
+                  "2nd reference to page"}),
     [](const auto& tampering) { return std::string(tampering.param.name); });
 
 TEST_F(BundleRead, WhatPeopleAddToABundleDoesNoHarm) {
