@@ -6,8 +6,8 @@
 namespace stallscope::cli {
 namespace {
 
-volatile std::sig_atomic_t interrupt_requested =
-    0;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables): a signal handler's
+// NOLINTNEXTLINE(cppcoreguidelines-avoid-non-const-global-variables): a signal handler reaches nothing else
+volatile std::sig_atomic_t interrupt_requested = 0;
 
 void request_end(int /*signal*/) {
   interrupt_requested = 1;
