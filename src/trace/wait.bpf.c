@@ -10,7 +10,7 @@
  * stack. The perf CPU clock is the timer that is always there: without it an idle or tickless CPU has none.
  *
  * Cost. Each hook is one per-CPU lookup and one clock read in the common case; names, paths and stacks are read only after a wait
- * has exceeded the threshold. bench/tracer measures it.
+ * has exceeded the threshold. The figures are measured with kernel.bpf_stats_enabled.
  */
 #include "bpf/compat.bpf.h"
 #include "bpf/kernel_types.h"

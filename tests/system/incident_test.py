@@ -24,8 +24,9 @@ EDGE_NS = 300_000_000
 # The report's promise for the length of a stall.
 LENGTH_TOLERANCE_NS = 2_000_000
 LENGTH_TOLERANCE_PART = 0.05
-# A shared machine takes its virtual CPUs away at times; a control run that this happened to proves nothing and is repeated.
-CONTROL_ATTEMPTS = 4
+# A shared machine takes its virtual CPUs away at times, and other processes on it stall CPUs too. What they cause is real but not in
+# the ground truth: such a run proves nothing and is repeated. A stall that the lab's own reader is blamed for is never excused.
+ATTEMPTS = 4
 # Where that kernel flushes: css_rstat_flush since 6.16, cgroup_rstat_flush* before.
 FLUSH_FUNCTIONS = ("css_rstat_flush", "cgroup_rstat_flush", "cgroup_rstat_flush_locked")
 WORKER_FUNCTIONS = FLUSH_FUNCTIONS + ("flush_memcg_stats_dwork", "do_flush_stats")
@@ -101,6 +102,12 @@ def check_stall(stall, truth):
     expect(shares_ns == stall["length_ns"], f"{where}: shares add up to {shares_ns} of {stall['length_ns']}")
 
 
+def foreign(stall):
+    """Held by the hypervisor or by a process that is neither the lab's nor the kernel's flush worker."""
+    holders = [share["occupant"]["comm"] for share in stall["shares"] if share["occupant"]]
+    return stolen_only(stall) or (bool(holders) and "lab-reader" not in holders and not is_worker_stall(stall))
+
+
 def is_worker_stall(stall):
     return any(function in WORKER_FUNCTIONS for share in stall["shares"] if share["occupant"]
                for function in share["occupant"]["stack"])
@@ -120,7 +127,9 @@ def check_incident(report, status, ready, truths):
         caused = any(overlaps(stall, t["start_ns"], t["end_ns"]) for t in truths)
         by_worker = any(t["flushed_by"] != "reader" and overlaps(stall, t["window_start_ns"], t["window_end_ns"])
                         for t in truths) and is_worker_stall(stall)
-        expect(caused or by_worker or stolen_only(stall), f"invented stall: {json.dumps(stall)[:400]}")
+        if not (caused or by_worker) and foreign(stall):
+            return None
+        expect(caused or by_worker, f"invented stall: {json.dumps(stall)[:400]}")
     own_stalls_ns = sum(s["length_ns"] for s in stalls if not stolen_only(s))
     finding = next((f for f in report["findings"] if f["rule"] == "memcg-stat-flush"), None)
     expect(finding, "no finding memcg-stat-flush")
@@ -164,7 +173,7 @@ def run_once(options, healthy, directory, attempt):
     finally:
         lab.kill_if_running()
     if healthy:
-        if report["stalls"] and all(stolen_only(stall) for stall in report["stalls"]):
+        if report["stalls"] and all(foreign(stall) for stall in report["stalls"]):
             return None
         return check_control(report, status, lab.ready)
     return check_incident(report, status, lab.ready, [line for line in lines if line["type"] == "stall"])
@@ -172,14 +181,14 @@ def run_once(options, healthy, directory, attempt):
 
 def run_case(options, healthy, run):
     kind = "control" if healthy else "incident"
-    for attempt in range(CONTROL_ATTEMPTS):
+    for attempt in range(ATTEMPTS):
         with tempfile.TemporaryDirectory(prefix="stallscope-test-") as directory:
             summary = run_once(options, healthy, directory, attempt)
         if summary:
             print(f"{kind} {run}: {summary}", flush=True)
             return
-        print(f"{kind} {run}: the hypervisor stole the CPU for a whole stall; again", flush=True)
-    raise Mismatch(f"the hypervisor disturbed {CONTROL_ATTEMPTS} control runs in a row")
+        print(f"{kind} {run}: the machine itself stalled meanwhile; again", flush=True)
+    raise Mismatch(f"the machine itself disturbed {ATTEMPTS} runs in a row")
 
 
 def main():
