@@ -55,7 +55,7 @@ struct ProbeRecord {
   std::int64_t sent_ns = 0;
   /// Kernel receive timestamp of the reply, or not_received.
   std::int64_t received_ns = not_received;
-  /// CPU the prober sent from.
+  /// CPU the prober sent from; of a probe sent late, the one it slept on, whose timer should have woken it.
   std::int32_t sender_cpu = -1;
 
   [[nodiscard]] bool answered() const { return received_ns != not_received; }

@@ -18,9 +18,9 @@ using evidence::Occupant;
 using evidence::WaitMode;
 using evidence::WaitRecord;
 
-/// A wait is the hypervisor's when at least this part of it was stolen: with half of it gone, the guest's own code cannot be what
-/// the rest of the report would be about.
-constexpr double stolen_part = 0.5;
+/// A wait is the hypervisor's when at least this part of it was stolen; of less the diagnosis gives each its share. The rest are
+/// moments the count of stolen time does not cover exactly.
+constexpr double stolen_part = 0.9;
 /// Another vector is named as the cause when it ran for at least this part of the wait.
 constexpr double vector_part = 0.5;
 /// More occupants of one wait than a person reads; the rest is left unexplained.

@@ -27,8 +27,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 const volatile __u64 threshold_ns = 1000000;
 /* After a wait, a NET_RX run that begins within this time is the one that releases what had waited. */
 #define RELEASE_WINDOW_NS 1000000
-/* Steal is accounted on timer ticks; after this long at least one has passed (HZ >= 100). */
-#define STEAL_SETTLE_NS 20000000
 
 struct cpu_state {
   /* Last sign that this CPU served interrupts or switched tasks. */
@@ -50,9 +48,11 @@ struct cpu_state {
   __u64 wait_number;
   __u64 release_number;
   __u64 release_until_ns;
-  __u64 steal_number;
-  __u64 steal_due_ns;
+  __u64 steal_number; /* 0: nothing to report */
   __u64 steal_before_ns;
+  __u64 steal_clock_ns;
+  /* What had been stolen when a sample last found nothing waiting, 0 before the first. */
+  __u64 steal_quiet_ns;
 };
 
 struct {
@@ -94,34 +94,38 @@ static __always_inline struct trace_wait* begin_wait(struct cpu_state* state, __
 
 static __always_inline void finish_wait(struct cpu_state* state, struct trace_wait* wait, void* ctx) {
   struct task_struct* task = (void*)bpf_get_current_task();
+  struct compat_steal steal;
 
   describe_task(&wait->task, task);
   wait->task.stack_bytes = bpf_get_stack(ctx, wait->task.stack, sizeof(wait->task.stack), 0);
   state->release_number = wait->number;
   state->release_until_ns = wait->end_ns + RELEASE_WINDOW_NS;
-  state->steal_number = wait->number;
-  state->steal_before_ns = compat_steal_ns(task);
-  state->steal_due_ns = wait->end_ns + STEAL_SETTLE_NS;
+  steal = compat_steal(task);
+  state->steal_number = steal.clock_ns ? wait->number : 0;
+  state->steal_before_ns = state->steal_quiet_ns ? state->steal_quiet_ns : steal.stolen_ns;
+  state->steal_clock_ns = steal.clock_ns;
   bpf_ringbuf_submit(wait, 0);
 }
 
+/* Called until the scheduler's clock has taken a step after the wait, mostly at the next tick: the count of stolen time then
+ * includes all of the wait, and began shortly before it. */
 static __noinline void report_steal(struct cpu_state* state) {
-  __u64 steal_ns = compat_steal_ns((void*)bpf_get_current_task());
-  struct trace_steal* steal;
+  struct compat_steal steal = compat_steal((void*)bpf_get_current_task());
+  struct trace_steal* record;
 
-  state->steal_due_ns = 0;
-  if (steal_ns == COMPAT_STEAL_UNKNOWN)
+  if (steal.clock_ns == state->steal_clock_ns)
     return;
-  steal = bpf_ringbuf_reserve(&events, sizeof(*steal), 0);
-  if (!steal) {
+  record = bpf_ringbuf_reserve(&events, sizeof(*record), 0);
+  if (record) {
+    record->kind = TRACE_STEAL;
+    record->cpu = bpf_get_smp_processor_id();
+    record->number = state->steal_number;
+    record->stolen_ns = steal.stolen_ns - state->steal_before_ns;
+    bpf_ringbuf_submit(record, 0);
+  } else {
     count_lost();
-    return;
   }
-  steal->kind = TRACE_STEAL;
-  steal->cpu = bpf_get_smp_processor_id();
-  steal->number = state->steal_number;
-  steal->stolen_ns = steal_ns - state->steal_before_ns;
-  bpf_ringbuf_submit(steal, 0);
+  state->steal_number = 0;
 }
 
 /* Hard interrupts off: the first timer that expires afterwards is late, and nothing else was served in between. */
@@ -135,7 +139,7 @@ int BPF_PROG(on_hrtimer_expire, struct hrtimer* timer, void* base_now) {
 
   if (!state)
     return 0;
-  if (state->steal_due_ns && now > state->steal_due_ns)
+  if (state->steal_number)
     report_steal(state);
   silent_since = state->alive_ns;
   state->alive_ns = now;
@@ -348,16 +352,20 @@ SEC("perf_event")
 int on_cpu_clock(void* ctx) {
   struct cpu_state* state = this_cpu();
   __u64 now = bpf_ktime_get_ns();
-  struct trace_sample* sample;
   __u64 patience = threshold_ns / 2;
+  struct trace_sample* sample;
+  struct compat_steal steal;
 
   if (!state)
     return 0;
   if (!(state->rx_raised_ns && now - state->rx_raised_ns > patience) &&
       !(state->rx_entered_ns && now - state->rx_entered_ns > patience) &&
       !(state->vector_entered_ns && now - state->vector_entered_ns > patience) &&
-      !(state->ksoftirqd_woken_ns && now - state->ksoftirqd_woken_ns > patience))
+      !(state->ksoftirqd_woken_ns && now - state->ksoftirqd_woken_ns > patience)) {
+    steal = compat_steal((void*)bpf_get_current_task());
+    state->steal_quiet_ns = steal.stolen_ns;
     return 0;
+  }
   sample = bpf_ringbuf_reserve(&events, sizeof(*sample), 0);
   if (!sample) {
     count_lost();

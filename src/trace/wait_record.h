@@ -86,7 +86,7 @@ struct trace_release {
   __u64 packet_count;
 };
 
-/* TRACE_STEAL: how much steal time the kernel has accounted to the CPU since just before the wait's end. */
+/* TRACE_STEAL: how much steal time the kernel has accounted to the CPU from shortly before the wait to its next tick. */
 struct trace_steal {
   __u32 kind;
   __u32 cpu;
