@@ -25,6 +25,9 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define NET_RX_SOFTIRQ 3
 const volatile __u64 threshold_ns = 1000000;
+/* net.core.netdev_budget and netdev_budget_usecs: where one NET_RX run ends although there is more. */
+const volatile __u64 budget_packets = 300;
+const volatile __u64 budget_ns = 2000000;
 /* After a wait, a NET_RX run that begins within this time is the one that releases what had waited. */
 #define RELEASE_WINDOW_NS 1000000
 
@@ -35,6 +38,11 @@ struct cpu_state {
   __u64 rx_raised_ns;
   __u64 rx_entered_ns;
   __u64 rx_packets;
+  /* What its NAPI polls have processed. */
+  __u64 rx_work;
+  /* Start of the first of NET_RX runs in a row that all ended at the budget, 0 for none. */
+  __u64 squeezed_since_ns;
+  __u64 squeezed_packets;
   /* Another vector running since, 0 for none; and the one that ran longest since the raise. */
   __u64 vector_entered_ns;
   __u64 longest_vector_ns;
@@ -198,6 +206,7 @@ int BPF_PROG(on_softirq_entry, unsigned int vector) {
   state->rx_raised_ns = 0;
   state->rx_entered_ns = now;
   state->rx_packets = 0;
+  state->rx_work = 0;
   if (!raised || now - raised < threshold_ns)
     return 0;
   wait = begin_wait(state, TRACE_SOFTIRQ_LATE);
@@ -228,6 +237,24 @@ static __noinline void report_release(struct cpu_state* state) {
   bpf_ringbuf_submit(release, 0);
 }
 
+/* Runs that each ended at the budget, until one emptied the queues. */
+static __noinline void report_squeeze(struct cpu_state* state, void* ctx, __u64 now) {
+  __u64 since = state->squeezed_since_ns;
+  struct trace_wait* wait;
+
+  state->squeezed_since_ns = 0;
+  if (now - since < threshold_ns)
+    return;
+  wait = begin_wait(state, TRACE_BUDGET);
+  if (!wait)
+    return;
+  wait->earliest_start_ns = since;
+  wait->latest_start_ns = since;
+  wait->end_ns = now;
+  finish_wait(state, wait, ctx);
+  state->rx_packets = state->squeezed_packets; /* of all these runs: the release that is reported next */
+}
+
 SEC("tp_btf/softirq_exit")
 int BPF_PROG(on_softirq_exit, unsigned int vector) {
   struct cpu_state* state = this_cpu();
@@ -248,9 +275,17 @@ int BPF_PROG(on_softirq_exit, unsigned int vector) {
   }
   entered = state->rx_entered_ns;
   state->rx_entered_ns = 0;
-  /* Raised again while it ran: what came until now was this run's to serve. */
-  if (state->rx_raised_ns)
+  state->squeezed_packets += state->rx_packets;
+  if (state->rx_raised_ns) {
+    /* Raised again while it ran: what came until now was this run's to serve, up to its budget. */
     state->rx_raised_ns = now;
+    if (!state->squeezed_since_ns && entered && (state->rx_work >= budget_packets || now - entered >= budget_ns))
+      state->squeezed_since_ns = entered;
+    if (state->squeezed_since_ns == entered)
+      state->squeezed_packets = state->rx_packets;
+  } else if (state->squeezed_since_ns) {
+    report_squeeze(state, ctx, now);
+  }
   if (state->release_number) {
     if (entered && entered < state->release_until_ns)
       report_release(state);
@@ -360,6 +395,7 @@ int on_cpu_clock(void* ctx) {
     return 0;
   if (!(state->rx_raised_ns && now - state->rx_raised_ns > patience) &&
       !(state->rx_entered_ns && now - state->rx_entered_ns > patience) &&
+      !(state->squeezed_since_ns && now - state->squeezed_since_ns > patience) &&
       !(state->vector_entered_ns && now - state->vector_entered_ns > patience) &&
       !(state->ksoftirqd_woken_ns && now - state->ksoftirqd_woken_ns > patience)) {
     steal = compat_steal((void*)bpf_get_current_task());
@@ -374,6 +410,8 @@ int on_cpu_clock(void* ctx) {
   sample->kind = TRACE_SAMPLE;
   sample->cpu = bpf_get_smp_processor_id();
   sample->time_ns = now;
+  sample->preempt_count = compat_preempt_count();
+  sample->pad = 0;
   describe_task(&sample->task, (void*)bpf_get_current_task());
   sample->task.stack_bytes = bpf_get_stack(ctx, sample->task.stack, sizeof(sample->task.stack), 0);
   bpf_ringbuf_submit(sample, 0);
@@ -419,6 +457,15 @@ int BPF_PROG(on_rstat_unlock, struct cgroup* cgroup, int cpu, bool contended) {
   bpf_get_current_comm(flush->comm, sizeof(flush->comm));
   flush->cgroup_bytes = cgroup_names(flush->cgroup, cgroup);
   bpf_ringbuf_submit(flush, 0);
+  return 0;
+}
+
+SEC("tp_btf/napi_poll")
+int BPF_PROG(on_napi_poll, void* napi, int work, int budget) {
+  struct cpu_state* state = this_cpu();
+
+  if (state)
+    state->rx_work += work;
   return 0;
 }
 
