@@ -219,6 +219,13 @@ TEST_F(LabCommand, ARunPrintsTheGroundTruthAndLeavesNothing) {
   EXPECT_EQ(lines.back().at("reads"), lines.size() - 2);
   for (std::size_t i = 1; i + 1 < lines.size(); ++i) {
     EXPECT_EQ(lines[i].at("type"), "stall");
+    EXPECT_EQ(lines[i].at("fault"), "memcg-stat-flush");
+    EXPECT_EQ(lines[i].at("comm"), "lab-reader");
+    EXPECT_EQ(lines[i].at("syscall"), "read");
+    EXPECT_EQ(lines[i].at("mode"), "hard_irqs_off");
+    EXPECT_EQ(lines[i].at("rule"), "memcg-stat-flush");
+    EXPECT_THAT(lines[i].at("flushed_by"), testing::AnyOf("reader", "kernel-worker"));
+    EXPECT_EQ(lines[i].at("window_end_ns"), lines[i].at("end_ns"));
     EXPECT_EQ(lines[i].at("cpu"), 0);
     EXPECT_EQ(lines[i].at("file"), hierarchy_.lab_cgroup() + "/memory.stat");
     EXPECT_NE(lines[i].at("pid"), lab_pid);
@@ -226,6 +233,15 @@ TEST_F(LabCommand, ARunPrintsTheGroundTruthAndLeavesNothing) {
     EXPECT_EQ(lines[i].at("length_ns").get<std::int64_t>(),
               lines[i].at("end_ns").get<std::int64_t>() - lines[i].at("start_ns").get<std::int64_t>());
   }
+  expect_all_gone();
+}
+
+TEST_F(LabCommand, ALengthSetsTheParameters) {
+  LabProcess lab({"run", "memcg-stat-flush", "--length", "10ms", "--period", "100ms", "--for", "100ms"});
+  const std::vector<json> lines = lab.rest();
+  EXPECT_EQ(lab.exit_status(), exit_clean) << lab.messages();
+  ASSERT_FALSE(lines.empty());
+  EXPECT_EQ(lines.front().at("zombies"), 5'000);
   expect_all_gone();
 }
 
@@ -320,6 +336,9 @@ TEST_F(LabCommand, AFileOfSomebodyElseIsLeftAlone) {
 TEST_F(LabCommand, BadInputIsRefusedBeforeAnythingIsMade) {
   const std::vector<std::pair<std::vector<std::string>, std::string>> cases = {
       {{"run", "no-such-fault"}, "memcg-stat-flush"},
+      {{"run", "no-such-fault", "--zombies", "5"}, "no-such-fault"},
+      {{"run"}, "memcg-stat-flush"},
+      {{"run", "memcg-stat-flush", "--length", "501ms"}, "--length 501ms"},
       {{"run", "memcg-stat-flush", "--zombies", "60001"}, "--zombies 60001"},
       {{"run", "memcg-stat-flush", "--for", "0"}, "--for 0"},
       {{"run", "memcg-stat-flush", "--period", "1y"}, "--period 1y"},
