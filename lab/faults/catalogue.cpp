@@ -4,12 +4,14 @@
 #include <array>
 #include <string>
 
+#include "lab/faults/irq-off-section/fault.h"
 #include "lab/faults/memcg-stat-flush/fault.h"
 
 namespace stallscope::lab {
 namespace {
 
 constexpr std::array known_faults = {
+    &irq_off_section,
     &memcg_stat_flush,
 };
 
