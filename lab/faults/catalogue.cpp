@@ -4,15 +4,19 @@
 #include <array>
 #include <string>
 
+#include "lab/faults/bh-off-section/fault.h"
 #include "lab/faults/irq-off-section/fault.h"
 #include "lab/faults/memcg-stat-flush/fault.h"
+#include "lab/faults/softirq-vector/fault.h"
 
 namespace stallscope::lab {
 namespace {
 
 constexpr std::array known_faults = {
+    &bh_off_section,
     &irq_off_section,
     &memcg_stat_flush,
+    &softirq_vector,
 };
 
 }  // namespace
