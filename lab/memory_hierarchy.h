@@ -21,8 +21,10 @@ struct MemoryHierarchy {
 
   /// The one memory cgroup the lab makes; all others of the lab are below it.
   [[nodiscard]] std::string lab_cgroup() const { return mount_path + "/stallscope-lab"; }
-  /// Holds the process of the fault, and nothing else.
+  /// Holds the process that reads memory.stat, and nothing else.
   [[nodiscard]] std::string reader_cgroup() const { return lab_cgroup() + "/reader"; }
+  /// The same for a fault that needs no more of cgroups than a name: CulpritCgroup.
+  [[nodiscard]] std::string culprit_cgroup() const { return lab_cgroup() + "/culprit"; }
 };
 
 /// The hierarchy the memory controller is mounted in: a v1 mount with the option "memory", else the v2 mount.

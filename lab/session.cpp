@@ -3,11 +3,14 @@
 
 #include <unistd.h>
 
-#include <optional>
+#include <functional>
 #include <utility>
+#include <vector>
 
+#include "lab/culprit_cgroup.h"
 #include "lab/lock.h"
 #include "lab/topology.h"
+#include "lab/undo.h"
 
 namespace stallscope::lab {
 namespace {
@@ -25,8 +28,15 @@ Result<LabLock> begin() {
 
 Result<bool> remove_fault_leftovers(const Progress& progress) {
   bool found = false;
-  for (const Fault& fault : faults()) {
-    const Result<bool> removed = fault.remove_leftovers(progress);
+  // Undoing first: it may need namespaces that are removed later.
+  std::vector<std::function<Result<bool>()>> removals = {[&] { return undo_leftovers(progress); }, remove_culprit_cgroup};
+  for (const Fault* fault : faults()) {
+    if (fault->remove_leftovers != nullptr) {
+      removals.emplace_back([&progress, fault] { return fault->remove_leftovers(progress); });
+    }
+  }
+  for (const auto& remove : removals) {
+    const Result<bool> removed = remove();
     if (!removed) {
       return removed.error();
     }

@@ -4,14 +4,12 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sched.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
 #include <filesystem>
-#include <functional>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -20,8 +18,10 @@
 #include "base/clock.h"
 #include "base/files.h"
 #include "base/units.h"
+#include "lab/cgroup_directory.h"
 #include "lab/child_process.h"
 #include "lab/pin_file.h"
+#include "lab/wait_for.h"
 
 namespace stallscope::lab {
 namespace {
@@ -30,44 +30,6 @@ using base::Error;
 using base::OwnedFd;
 using base::Result;
 using base::Status;
-
-constexpr std::int64_t poll_interval_ns = 5 * base::ns_per_ms;
-
-/// Calls `done` until it says so or `bound_ns` are over, and says which it was.
-bool wait_for(std::int64_t bound_ns, const std::function<bool()>& done) {
-  const std::int64_t deadline_ns = base::monotonic_ns() + bound_ns;
-  while (!done()) {
-    if (base::monotonic_ns() >= deadline_ns) {
-      return false;
-    }
-    const timespec pause{0, poll_interval_ns};
-    ::clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, nullptr);
-  }
-  return true;
-}
-
-Status make_directory(const std::string& path) {
-  if (::mkdir(path.c_str(), S_IRWXU | S_IRGRP | S_IXGRP | S_IROTH | S_IXOTH) != 0) {
-    return base::errno_error(
-        "make cgroup", path, errno,
-        errno == ENOSPC || errno == ENOMEM ? "The kernel has no memory cgroup left: use fewer --zombies." : "");
-  }
-  return base::ok();
-}
-
-/// A process that has just been killed may keep its cgroup busy until it is reaped.
-Status remove_directory(const std::string& path) {
-  constexpr std::int64_t bound_ns = 10 * base::ns_per_s;
-  int error = 0;
-  wait_for(bound_ns, [&] {
-    error = ::rmdir(path.c_str()) == 0 ? 0 : errno;
-    return error != EBUSY;
-  });
-  if (error != 0 && error != ENOENT) {
-    return base::errno_error("remove cgroup", path, error, "Look for processes in its cgroup.procs and for cgroups below it.");
-  }
-  return base::ok();
-}
 
 std::string zombie_name(std::int64_t index) {
   return fmt::format("z{}", index);
@@ -96,7 +58,7 @@ Status make_in_child(const MemoryHierarchy& hierarchy, const OwnedFd& pins, int 
   std::string previous;
   for (int i = 0; i < count; ++i) {
     const std::string zombie = hierarchy.lab_cgroup() + "/" + zombie_name(i);
-    if (Status made = make_directory(zombie); !made) {
+    if (Status made = make_cgroup(zombie); !made) {
       return made;
     }
     if (Status joined = base::write_file(zombie + "/cgroup.procs", "0"); !joined) {
@@ -165,7 +127,7 @@ Result<std::int64_t> remove_live_cgroups(const MemoryHierarchy& hierarchy, std::
       // asked to let go of a cgroup's pages as a whole; where that fails the wait below reports it.
       static_cast<void>(base::write_file(path + "/memory.force_empty", "0"));
     }
-    if (Status gone = remove_directory(path); !gone) {
+    if (Status gone = remove_cgroup(path); !gone) {
       return gone.error();
     }
     if (!index || *index >= pages_count) {
@@ -241,7 +203,7 @@ Result<ZombieRemoval> remove_zombies(const MemoryHierarchy& hierarchy, const std
   }
   if (has_cgroup) {
     // Also empties the kernel's caches of charges for everything below it (drain_all_stock, mm/memcontrol.c).
-    if (Status gone = remove_directory(hierarchy.lab_cgroup()); !gone) {
+    if (Status gone = remove_cgroup(hierarchy.lab_cgroup()); !gone) {
       return gone.error();
     }
     --expected_count;
@@ -262,7 +224,7 @@ Result<ZombieSet> ZombieSet::make(const MemoryHierarchy& hierarchy, const std::s
     zombies.owned_ = false;
     return pins.error();
   }
-  if (Status made = make_directory(hierarchy.lab_cgroup()); !made) {
+  if (Status made = make_cgroup(hierarchy.lab_cgroup()); !made) {
     return made.error();
   }
   if (hierarchy.version == CgroupVersion::v2) {
@@ -270,7 +232,7 @@ Result<ZombieSet> ZombieSet::make(const MemoryHierarchy& hierarchy, const std::s
       return given.error();
     }
   }
-  if (Status made = make_directory(hierarchy.reader_cgroup()); !made) {
+  if (Status made = make_cgroup(hierarchy.reader_cgroup()); !made) {
     return made.error();
   }
   {
@@ -283,7 +245,7 @@ Result<ZombieSet> ZombieSet::make(const MemoryHierarchy& hierarchy, const std::s
       return made.error();
     }
   }
-  if (Status gone = remove_directory(hierarchy.lab_cgroup() + "/" + zombie_name(count - 1)); !gone) {
+  if (Status gone = remove_cgroup(hierarchy.lab_cgroup() + "/" + zombie_name(count - 1)); !gone) {
     return gone.error();
   }
   // Flushes what making them left pending, so that the next read has nothing to do.

@@ -22,7 +22,7 @@ ALLOWED = {
     "census": ["base", "host", "bpf", "evidence/records.h"],
     "diagnose": ["base", "evidence"],
     "report": ["base", "evidence", "diagnose"],
-    "lab": ["base"],
+    "lab": ["base", "bpf"],
     "cli": ["base", "host", "bpf", "evidence", "probe", "trace", "census", "diagnose", "report", "lab"],
 }
 CODE_FOLDERS = ("src", "lab", "tests", "bench", "fuzz")
@@ -124,6 +124,7 @@ def self_test():
         "src/census/a.bpf.c": ('#include "vmlinux.h"\n', "vmlinux.h"),
         "src/newroom/a.h": ("int a;\n", "room 'newroom' is not known"),
         "lab/faults/a.cpp": ('#include "trace/tracer.h"\n', "room 'lab' must not include trace/tracer.h"),
+        "lab/b.cpp": ('#include "host/btf.h"\n', "it may include base, bpf"),
         "tests/long.py": ("pass\n" * (LONGEST_FILE_LINES + 1), "split it"),
         "docs/a.md": ("see " + "/wo" + "rk/notes\n", "path of one machine"),
     }
@@ -131,6 +132,7 @@ def self_test():
         "src/probe/good.cpp": '#include "base/result.h"\n#include "evidence/records.h"\n#include "probe/icmp.h"\n#include <bpf/libbpf.h>\n',
         "src/base/good.cpp": "#include <base64.h>\n#include <bpf/bpf.h>\n",
         "src/cli/good.cpp": '#include "trace/tracer.h"\n#include "lab/lab.h"\n',
+        "lab/faults/a/good.cpp": '#include "lab/culprit.h"\n#include "bpf/skeleton.h"\n#include "a.skel.h"\n',
         "tests/good.cpp": '#include "trace/tracer.h"\n',
         "docs/good.md": "/proc/1/root/etc, /sys/fs/cgroup, src/work/x, /workload\n",
         "tests/just.py": "pass\n" * LONGEST_FILE_LINES,

@@ -4,29 +4,34 @@
 #include <array>
 #include <string>
 
+#include "lab/faults/bh-off-section/fault.h"
+#include "lab/faults/irq-off-section/fault.h"
 #include "lab/faults/memcg-stat-flush/fault.h"
+#include "lab/faults/softirq-vector/fault.h"
 
 namespace stallscope::lab {
 namespace {
 
-constexpr std::array<Fault, 1> known_faults = {{
-    {"memcg-stat-flush", "reads of memory.stat flush thousands of zombie memory cgroups with hard IRQs off", run_memcg_stat_flush,
-     remove_memcg_stat_flush},
-}};
+constexpr std::array known_faults = {
+    &bh_off_section,
+    &irq_off_section,
+    &memcg_stat_flush,
+    &softirq_vector,
+};
 
 }  // namespace
 
-std::span<const Fault> faults() {
+std::span<const Fault* const> faults() {
   return known_faults;
 }
 
 base::Result<const Fault*> find_fault(std::string_view id) {
   std::string known;
-  for (const Fault& fault : known_faults) {
-    if (fault.id == id) {
-      return &fault;
+  for (const Fault* fault : known_faults) {
+    if (fault->id == id) {
+      return fault;
     }
-    known += (known.empty() ? "" : ", ") + std::string(fault.id);
+    known += (known.empty() ? "" : ", ") + std::string(fault->id);
   }
   return base::Error{"run fault", std::string(id), "the lab has no fault of that name", "Faults: " + known};
 }

@@ -117,9 +117,19 @@ std::string option_heading(const CLI::Option& option) {
   return text;
 }
 
-std::string options(const CLI::App& command) {
+/// Whether the parent command has it too, and its page therefore says it already.
+bool is_of_parent(const CLI::App& command, const CLI::Option& option) {
+  const CLI::App* const parent = command.get_parent();
+  return option.nonpositional() && parent != nullptr && parent->get_option_no_throw(option.get_name()) != nullptr;
+}
+
+/// `all`: those that the parent has too.
+std::string options(const CLI::App& command, bool all = true) {
   std::string text;
   for (const CLI::Option* option : command.get_options(is_visible)) {
+    if (!all && is_of_parent(command, *option)) {
+      continue;
+    }
     text += ".TP\n" + option_heading(*option) + "\n" + escape_roff(option->get_description());
     if (!option->get_default_str().empty()) {
       text += escape_roff(" (default: " + option->get_default_str() + ")");
@@ -129,12 +139,13 @@ std::string options(const CLI::App& command) {
   return text;
 }
 
-/// Of a command that has commands of its own.
-std::string nested_commands(const CLI::App& command) {
+/// Of a command that has commands of its own. One level down all options are listed, from there on those that are new.
+std::string nested_commands(const CLI::App& command, const std::string& prefix = {}) {
   std::string text;
   for (const CLI::App* nested : visible_commands(command)) {
-    text += ".SS " + escape_roff(nested->get_name()) + "\n" + synopsis(*nested) + "\n.PP\n" +
-            escape_roff(nested->get_description()) + "\n" + options(*nested);
+    text += ".SS " + escape_roff(prefix + nested->get_name()) + "\n" + synopsis(*nested) + "\n.PP\n" +
+            escape_roff(nested->get_description()) + "\n" + options(*nested, prefix.empty()) +
+            nested_commands(*nested, prefix + nested->get_name() + " ");
   }
   return text;
 }

@@ -61,6 +61,7 @@ class ManPages(unittest.TestCase):
         for command in commands_of():
             text, _ = render(PAGES / f"stallscope-{command}.1")
             nested = [(command,)] + [(command, name) for name in commands_of(command)]
+            nested += [words + (name,) for words in nested[1:] for name in commands_of(*words)]
             for words in nested:
                 options = options_of(*words)
                 self.assertIn("--help", options, words)

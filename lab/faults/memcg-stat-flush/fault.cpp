@@ -2,16 +2,14 @@
 #include "lab/faults/memcg-stat-flush/fault.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
-#include <cerrno>
+#include <algorithm>
+#include <array>
 #include <string>
-#include <string_view>
 
 #include "base/clock.h"
 #include "base/units.h"
-#include "lab/child_process.h"
-#include "lab/faults/memcg-stat-flush/ground_truth.h"
+#include "lab/culprit.h"
 #include "lab/faults/memcg-stat-flush/reader.h"
 #include "lab/memory_hierarchy.h"
 #include "lab/mounts.h"
@@ -24,6 +22,16 @@ namespace {
 using base::Error;
 using base::Result;
 using base::Status;
+
+constexpr std::array<Parameter, 1> parameters = {{
+    {.name = "zombies",
+     .help = "Zombie memory cgroups; each adds about 2 us to a stall",
+     .kind = ParameterKind::count,
+     .default_value = 50'000,
+     .minimum = 1,
+     .maximum = max_zombies_count,
+     .reason_for_bounds = "A memory cgroup ID has 16 bits, and the machine needs some of them."},
+}};
 
 struct Places {
   MemoryHierarchy hierarchy;
@@ -62,64 +70,6 @@ Result<std::int64_t> count_after_making(const MemoryHierarchy& hierarchy, std::i
   return *total;
 }
 
-/// Waits for room first, so that a reader of the ground truth that has stopped reading cannot hold up the end of the lab.
-Status write_line(int fd, std::string line, StopSignals& stop) {
-  line += '\n';
-  std::string_view rest = line;
-  while (!rest.empty()) {
-    if (!stop.wait_writable(fd)) {
-      return Error{"write", "the ground truth", "nobody reads it", ""};
-    }
-    const ssize_t written = ::write(fd, rest.data(), rest.size());
-    if (written < 0 && errno != EINTR && errno != EAGAIN) {
-      return base::errno_error("write", "the ground truth", errno);
-    }
-    rest.remove_prefix(written > 0 ? static_cast<std::size_t>(written) : 0);
-  }
-  return base::ok();
-}
-
-/// Passes the reader's lines on. A stop is passed to the reader, which reports the read it may be in before it ends.
-Status relay(ChildProcess& reader, StopSignals& stop, int ground_truth_fd) {
-  constexpr std::int64_t stop_bound_ns = 5 * base::ns_per_s;
-  std::int64_t deadline_ns = ChildProcess::no_deadline;
-  std::int64_t lines_count = 0;
-  bool stopping = false;
-  std::string line;
-  while (true) {
-    switch (reader.next_line(line, stopping ? -1 : stop.fd(), deadline_ns)) {
-      case ChildProcess::Event::line:
-        ++lines_count;
-        if (Status written = write_line(ground_truth_fd, line, stop); !written) {
-          return written;
-        }
-        break;
-      case ChildProcess::Event::woken:
-        stopping = stop.requested();
-        reader.ask_to_stop();
-        deadline_ns = base::monotonic_ns() + stop_bound_ns;
-        break;
-      case ChildProcess::Event::timeout:
-        return Error{"stop", reader_comm, "it did not end in time", ""};
-      case ChildProcess::Event::ended:
-        if (Status finished = reader.finish(); !finished) {
-          return finished;
-        }
-        // The first line is the ready line.
-        return write_line(ground_truth_fd, end_line(lines_count > 0 ? lines_count - 1 : 0), stop);
-    }
-  }
-}
-
-Status run_reader_process(const ReaderPlan& plan, StopSignals& stop, const RunOutput& output) {
-  Result<ChildProcess> reader =
-      ChildProcess::start(reader_comm, [&](const ReportPipe& reports) { return run_reader(plan, reports); });
-  if (!reader) {
-    return reader.error();
-  }
-  return relay(*reader, stop, output.ground_truth_fd);
-}
-
 void tell_removal(const ZombieRemoval& removal, const Progress& progress) {
   if (removal.lingering_count > 0) {
     progress(fmt::format("removed the zombies, but the kernel still counts {} memory cgroups more than before",
@@ -129,39 +79,44 @@ void tell_removal(const ZombieRemoval& removal, const Progress& progress) {
   }
 }
 
-}  // namespace
-
-Status run_memcg_stat_flush(const RunOptions& options, StopSignals& stop, const RunOutput& output) {
+Status run(const RunOptions& options, StopSignals& stop, const RunOutput& output) {
   const Result<Places> places = find_places();
   if (!places) {
     return places.error();
   }
   const MemoryHierarchy& hierarchy = places->hierarchy;
+  const auto zombies_count = static_cast<int>(options.settings.value(parameters[0]));
   const Result<std::int64_t> before = count_memory_cgroups(hierarchy);
   if (!before) {
     return before.error();
   }
   const std::int64_t start_ns = base::monotonic_ns();
-  Result<ZombieSet> zombies = ZombieSet::make(hierarchy, places->pin_path, options.zombies_count, stop, output.progress);
+  Result<ZombieSet> zombies = ZombieSet::make(hierarchy, places->pin_path, zombies_count, stop, output.progress);
   if (!zombies) {
     return zombies.error();
   }
-  output.progress(fmt::format("made {} zombies in {}", base::format_count(options.zombies_count),
+  output.progress(fmt::format("made {} zombies in {}", base::format_count(zombies_count),
                               base::format_duration(base::monotonic_ns() - start_ns)));
-  const Result<std::int64_t> total = count_after_making(hierarchy, *before, options.zombies_count);
+  const Result<std::int64_t> total = count_after_making(hierarchy, *before, zombies_count);
   if (!total) {
     return total.error();
   }
-  const ReaderPlan plan{.cgroup_path = hierarchy.reader_cgroup(),
-                        .stat_path = hierarchy.lab_cgroup() + "/memory.stat",
+  const ReaderPlan plan{.stat_path = hierarchy.lab_cgroup() + "/memory.stat",
                         .pin_path = places->pin_path,
-                        .zombies_count = options.zombies_count,
+                        .zombies_count = zombies_count,
                         .kernel_total_count = *total,
-                        .cpu = options.cpu,
                         .period_ns = options.period_ns,
-                        .duration_ns = options.duration_ns,
                         .healthy = options.healthy};
-  Status ran = run_reader_process(plan, stop, output);
+  Status ran = run_culprit(
+      {.fault = memcg_stat_flush,
+       .options = options,
+       .comm = "lab-reader",
+       .syscall = "read",
+       .file = plan.stat_path,
+       .cgroup_path = hierarchy.reader_cgroup(),
+       .control_type = "control-read",
+       .count_name = "reads"},
+      [&] { return prepare_reader(plan); }, stop, output);
   const Result<ZombieRemoval> removal = zombies->remove();
   if (!ran) {
     return ran;
@@ -173,7 +128,7 @@ Status run_memcg_stat_flush(const RunOptions& options, StopSignals& stop, const 
   return base::ok();
 }
 
-Result<bool> remove_memcg_stat_flush(const Progress& progress) {
+Result<bool> remove_leftovers(const Progress& progress) {
   const Result<Places> places = find_places();
   if (!places) {
     return places.error();
@@ -185,5 +140,25 @@ Result<bool> remove_memcg_stat_flush(const Progress& progress) {
   tell_removal(*removal, progress);
   return removal->found;
 }
+
+/// About 2 us per zombie.
+Settings settings_for(std::int64_t length_ns) {
+  constexpr std::int64_t per_zombie_ns = 2 * base::ns_per_us;
+  return {{"zombies", std::min<std::int64_t>(length_ns / per_zombie_ns, max_zombies_count)}};
+}
+
+}  // namespace
+
+constexpr Fault memcg_stat_flush = {
+    .id = "memcg-stat-flush",
+    .summary = "reads of memory.stat flush thousands of zombie memory cgroups with hard IRQs off",
+    .expected_rule = "memcg-stat-flush",
+    .expected_mode = "hard_irqs_off",
+    .healthy_help = "the same zombies and reads, with nothing to flush",
+    .parameters = parameters,
+    .settings_for = settings_for,
+    .run = run,
+    .remove_leftovers = remove_leftovers,
+};
 
 }  // namespace stallscope::lab

@@ -1,35 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/faults/memcg-stat-flush/ground_truth.h"
+#include "lab/faults/memcg-stat-flush/flush_judge.h"
 
 #include <gtest/gtest.h>
-
-#include <nlohmann/json.hpp>
 
 #include "base/units.h"
 #include "lab/faults/memcg-stat-flush/flush_worker.h"
 
 namespace stallscope::lab {
 namespace {
-
-const ReaderIdentity reader{4121, 1, "/sys/fs/cgroup/memory/stallscope-lab/memory.stat"};
-constexpr StatRead one_read{.start_ns = 2'000, .end_ns = 102'000, .window_start_ns = 1'000, .window_end_ns = 102'000};
-
-TEST(GroundTruth, AStallSaysWhereWhenWhoAndWhat) {
-  const std::string line = stall_line(reader, one_read, FlushedBy::reader);
-  EXPECT_EQ(line.find('\n'), std::string::npos);
-  EXPECT_EQ(nlohmann::json::parse(line), nlohmann::json::parse(R"({"type":"stall","fault":"memcg-stat-flush","cpu":1,
-    "start_ns":2000,"end_ns":102000,"length_ns":100000,"pid":4121,"comm":"lab-reader","syscall":"read",
-    "file":"/sys/fs/cgroup/memory/stallscope-lab/memory.stat","flushed_by":"reader","window_start_ns":1000,"window_end_ns":102000})"));
-  EXPECT_EQ(nlohmann::json::parse(stall_line(reader, one_read, FlushedBy::kernel_worker)).at("flushed_by"), "kernel-worker");
-  EXPECT_EQ(nlohmann::json::parse(control_line(reader, one_read)).at("type"), "control-read");
-}
-
-TEST(GroundTruth, ReadyAndEndFrameTheReads) {
-  EXPECT_EQ(nlohmann::json::parse(ready_line(reader, 500, 514, true)),
-            nlohmann::json::parse(R"({"type":"ready","zombies":500,"kernel_total":514,"cpu":1,"pid":4121,"target":"10.0.1.2",
-              "client_netns":"stallscope-client","flushed_by_is":"observed"})"));
-  EXPECT_EQ(end_line(20), R"({"type":"end","reads":20})");
-}
 
 TEST(FlushJudge, AReadMuchShorterThanTheTypicalOneFoundTheWorkDone) {
   constexpr std::int64_t ms = base::ns_per_ms;

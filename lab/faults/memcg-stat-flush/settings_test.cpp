@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <gtest/gtest.h>
+
+#include "lab/faults/memcg-stat-flush/fault.h"
+
+namespace stallscope::lab {
+namespace {
+
+TEST(MemcgStatFlush, ALengthIsMadeOfZombiesUpToWhatTheKernelHas) {
+  EXPECT_EQ(memcg_stat_flush.settings_for(10 * base::ns_per_ms).find("zombies"), 5'000);
+  EXPECT_EQ(memcg_stat_flush.settings_for(100 * base::ns_per_ms).find("zombies"), 50'000);
+  EXPECT_EQ(memcg_stat_flush.settings_for(500 * base::ns_per_ms).find("zombies"), 60'000);
+}
+
+}  // namespace
+}  // namespace stallscope::lab

@@ -1,0 +1,96 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lab/undo.h"
+
+#include <gtest/gtest.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <fstream>
+
+#include "base/files.h"
+
+namespace stallscope::lab {
+namespace {
+
+class UndoTest : public testing::Test {
+ protected:
+  UndoTest() {
+    std::string name = (std::filesystem::temp_directory_path() / "stallscope-undo-XXXXXX").string();
+    folder_ = ::mkdtemp(name.data());
+    records_ = folder_ + "/records";
+    write(setting(), "1\n");
+  }
+  ~UndoTest() override { std::filesystem::remove_all(folder_); }
+
+  [[nodiscard]] std::string setting() const { return folder_ + "/setting"; }
+  static void write(const std::string& path, const std::string& text) { std::ofstream(path) << text; }
+  static std::string read(const std::string& path) { return *base::read_file(path); }
+  /// What a kill leaves: the change and its record, with nobody to undo it.
+  static void kill(base::Result<Undo> undo) {
+    ASSERT_TRUE(undo);
+    new Undo(std::move(*undo));  // NOLINT(cppcoreguidelines-owning-memory): never destroyed, as in a killed process
+  }
+  static void ignore(std::string_view /*line*/) {}
+
+  std::string folder_;
+  std::string records_;
+};
+
+TEST_F(UndoTest, WritesBackWhatWasThereWhenItsOwnerGoes) {
+  {
+    const base::Result<Undo> undo = Undo::of_writing(setting(), "2", records_);
+    ASSERT_TRUE(undo) << undo.error().message();
+    EXPECT_EQ(read(setting()).substr(0, 1), "2");
+  }
+  EXPECT_EQ(read(setting()), "1\n");
+  EXPECT_FALSE(std::filesystem::exists(records_));
+}
+
+TEST_F(UndoTest, UndoesTheChangesOfAKilledRunLastFirst) {
+  const std::string log = folder_ + "/log";
+  write(log, "");
+  kill(Undo::of_writing(setting(), "2", records_));
+  kill(Undo::of_writing(setting(), "3", records_));
+  const base::Result<bool> found = undo_leftovers(ignore, records_);
+  ASSERT_TRUE(found);
+  EXPECT_TRUE(*found);
+  EXPECT_EQ(read(setting()), "1\n");
+  EXPECT_FALSE(std::filesystem::exists(records_));
+  EXPECT_FALSE(*undo_leftovers(ignore, records_));
+}
+
+TEST_F(UndoTest, RunsAProgramAndForgetsOneThatFails) {
+  const std::string made = folder_ + "/made";
+  write(made, "");
+  kill(Undo::by_running({"rm", made}, records_));
+  kill(Undo::by_running({"rm", folder_ + "/never made"}, records_));
+  std::string told;
+  ASSERT_TRUE(undo_leftovers([&](std::string_view line) { told = line; }, records_));
+  EXPECT_FALSE(std::filesystem::exists(made));
+  EXPECT_NE(told.find("never made"), std::string::npos);
+  EXPECT_FALSE(std::filesystem::exists(records_));
+}
+
+TEST_F(UndoTest, KeepsTheRecordOfASettingItCannotRestore) {
+  kill(Undo::of_writing(setting(), "2", records_));
+  std::filesystem::remove(setting());
+  std::filesystem::create_directory(setting());
+  EXPECT_FALSE(undo_leftovers(ignore, records_));
+  EXPECT_FALSE(std::filesystem::is_empty(records_));
+}
+
+TEST_F(UndoTest, ASettingThatHasGoneNeedsNoRestoring) {
+  kill(Undo::of_writing(setting(), "2", records_));
+  std::filesystem::remove(setting());
+  EXPECT_TRUE(undo_leftovers(ignore, records_));
+  EXPECT_FALSE(std::filesystem::exists(records_));
+}
+
+TEST_F(UndoTest, AChangeThatCannotBeMadeLeavesNoRecord) {
+  EXPECT_FALSE(Undo::of_writing(folder_ + "/none", "2", records_));
+  EXPECT_FALSE(std::filesystem::exists(records_));
+}
+
+}  // namespace
+}  // namespace stallscope::lab
