@@ -47,17 +47,21 @@ static __always_inline struct pt_regs___x86* compat_user_registers(struct task_s
   return BPF_CORE_READ(task, stack) + COMPAT_STACK_BYTES - bpf_core_type_size(struct pt_regs___x86);
 }
 
-/* The preempt count of this CPU (include/linux/preempt.h), or COMPAT_PREEMPT_UNKNOWN. It moved into pcpu_hot in Linux 6.2 (commit
- * 64701838bf05) and out again in 6.15 (commit 46e8fff6d45f). Before 5.10 kernel BTF has no per-CPU variables. */
+/* The preempt count of the CPU that `current` runs on (include/linux/preempt.h), or COMPAT_PREEMPT_UNKNOWN. Its address is in the
+ * symbol table only with CONFIG_KALLSYMS_ALL, but kernel BTF has the place of every per-CPU variable: user space sets how far it
+ * lies from the run queue, which is reached from any task; 0 where that is not known. */
 #define COMPAT_PREEMPT_UNKNOWN (-1)
-extern const int __preempt_count __ksym __weak;
-extern const struct pcpu_hot pcpu_hot __ksym __weak;
-static __always_inline int compat_preempt_count(void) {
-  if (&__preempt_count)
-    return *(const int*)bpf_this_cpu_ptr(&__preempt_count) & 0x7fffffff; /* the top bit is PREEMPT_NEED_RESCHED */
-  if (&pcpu_hot)
-    return ((const struct pcpu_hot*)bpf_this_cpu_ptr(&pcpu_hot))->preempt_count & 0x7fffffff;
-  return COMPAT_PREEMPT_UNKNOWN;
+const volatile __s64 preempt_count_from_rq_bytes = 0;
+static __always_inline int compat_preempt_count(struct task_struct* current) {
+  int count = 0;
+  void* rq;
+
+  if (!preempt_count_from_rq_bytes || !bpf_core_field_exists(((struct cfs_rq*)0)->rq))
+    return COMPAT_PREEMPT_UNKNOWN;
+  rq = BPF_CORE_READ(current, se.cfs_rq, rq);
+  if (!rq || bpf_probe_read_kernel(&count, sizeof(count), rq + preempt_count_from_rq_bytes))
+    return COMPAT_PREEMPT_UNKNOWN;
+  return count & 0x7fffffff; /* the top bit is PREEMPT_NEED_RESCHED */
 }
 
 /* What the hypervisor has taken from the CPU that `current` runs on, as far as the scheduler's clock has counted, and that clock:

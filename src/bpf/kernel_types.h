@@ -136,11 +136,6 @@ struct pt_regs___x86 {
   unsigned long cs;
 };
 
-/* x86_64, Linux 6.2 to 6.14: what is per CPU and used most. */
-struct pcpu_hot {
-  int preempt_count;
-};
-
 /* --- timers --- */
 
 struct timerqueue_node {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/result.h"
@@ -28,6 +30,12 @@ class Btf {
   /// A function of the kernel, kfuncs among them.
   [[nodiscard]] bool has_function(const std::string& name) const;
   [[nodiscard]] bool has_enumerator(const std::string& enumeration, const std::string& enumerator) const;
+
+  /// Where a per-CPU variable lies in the section of all of them: only the difference of two such places means something. Nothing
+  /// where BTF has no such variable, as before 5.10.
+  [[nodiscard]] std::optional<std::int64_t> per_cpu_offset(const std::string& variable) const;
+  /// Of a member by its own name, in anonymous members too; nothing for a bit field.
+  [[nodiscard]] std::optional<std::int64_t> member_offset(const std::string& type, const std::string& member) const;
 
   [[nodiscard]] const struct btf* get() const { return btf_.get(); }
 

@@ -35,6 +35,21 @@ TEST(Btf, AnswersWhatTheKernelHas) {
   EXPECT_FALSE(btf->has_member("cgroup", "css"));
 }
 
+TEST(Btf, KnowsWherePerCpuVariablesAndMembersLie) {
+  FakeTree tree;
+  tree.add(btf_file, FakeBtf()
+                         .add_struct("pcpu_hot", "current_task", "preempt_count")
+                         .add_per_cpu({{"runqueues", 4096}, {"pcpu_hot", 64}})
+                         .bytes());
+  const base::Result<Btf> btf = Btf::load(tree.files());
+  ASSERT_TRUE(btf) << btf.error().message();
+  EXPECT_EQ(btf->per_cpu_offset("runqueues"), 4096);
+  EXPECT_EQ(btf->per_cpu_offset("pcpu_hot"), 64);
+  EXPECT_EQ(btf->per_cpu_offset("__preempt_count"), std::nullopt);
+  EXPECT_EQ(btf->member_offset("pcpu_hot", "preempt_count"), 4) << "in an anonymous union at 4";
+  EXPECT_EQ(btf->member_offset("pcpu_hot", "cpu_number"), std::nullopt);
+}
+
 TEST(Btf, AMissingOrDamagedFileIsAnErrorWithTheNextStep) {
   FakeTree tree;
   const base::Result<Btf> missing = Btf::load(tree.files());

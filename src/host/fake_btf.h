@@ -7,6 +7,8 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace stallscope::host {
 
@@ -36,6 +38,18 @@ class FakeBtf {
     btf__add_struct(btf_.get(), name.c_str(), 8);
     btf__add_field(btf_.get(), plain.c_str(), int_id_, 0, 0);
     btf__add_field(btf_.get(), nullptr, anonymous, 32, 0);
+    return *this;
+  }
+  /// int NAME, per CPU, that far into the section; several make one section.
+  FakeBtf& add_per_cpu(const std::vector<std::pair<std::string, std::uint32_t>>& variables) {
+    std::vector<int> ids;
+    for (const auto& [name, offset] : variables) {
+      ids.push_back(btf__add_var(btf_.get(), name.c_str(), BTF_VAR_GLOBAL_ALLOCATED, int_id_));
+    }
+    btf__add_datasec(btf_.get(), ".data..percpu", 1U << 20U);
+    for (std::size_t i = 0; i < ids.size(); ++i) {
+      btf__add_datasec_var_info(btf_.get(), ids[i], variables[i].second, 4);
+    }
     return *this;
   }
   /// The content of /sys/kernel/btf/vmlinux.

@@ -60,6 +60,21 @@ std::array<TracepointProgram, 11> tracepoint_programs(const wait_bpf& skeleton) 
            {programs.on_netif_receive_skb, host::HookId::netif_receive_skb}}};
 }
 
+/// How far the preempt count lies from the run queue of the same CPU; 0 where that cannot be told. It moved into pcpu_hot in
+/// Linux 6.2 (commit 64701838bf05) and out again in 6.15 (commit 46e8fff6d45f).
+std::int64_t preempt_count_from_rq_bytes(const host::Btf& btf) {
+  const std::optional<std::int64_t> run_queue = btf.per_cpu_offset("runqueues");
+  if (!run_queue) {
+    return 0;
+  }
+  if (const std::optional<std::int64_t> count = btf.per_cpu_offset("__preempt_count")) {
+    return *count - *run_queue;
+  }
+  const std::optional<std::int64_t> hot = btf.per_cpu_offset("pcpu_hot");
+  const std::optional<std::int64_t> member = btf.member_offset("pcpu_hot", "preempt_count");
+  return hot && member ? *hot + *member - *run_queue : 0;
+}
+
 /// The number in a file of /proc/sys, or what the kernel starts with.
 __u64 sysctl_or(const std::string& path, __u64 initial) {
   const base::Result<std::string> text = base::read_file(path);
@@ -139,6 +154,11 @@ base::Status Tracer::Impl::load(const host::Btf& btf) {
   if (options_.icmp_identifier) {
     skeleton_->rodata->icmp_identifier = __builtin_bswap16(*options_.icmp_identifier);
     skeleton_->rodata->watch_probes = true;
+  }
+  skeleton_->rodata->preempt_count_from_rq_bytes = preempt_count_from_rq_bytes(btf);
+  if (skeleton_->rodata->preempt_count_from_rq_bytes == 0) {
+    gaps_.push_back({"preempt count", "kernel BTF does not say where it is (before Linux 5.10)",
+                     "Bottom halves off cannot be told from other softirq delays."});
   }
   for (const TracepointProgram& entry : tracepoint_programs(*skeleton_)) {
     if (!btf.has_tracepoint(std::string(host::hook(entry.hook).name))) {

@@ -410,7 +410,7 @@ int on_cpu_clock(void* ctx) {
   sample->kind = TRACE_SAMPLE;
   sample->cpu = bpf_get_smp_processor_id();
   sample->time_ns = now;
-  sample->preempt_count = compat_preempt_count();
+  sample->preempt_count = compat_preempt_count((void*)bpf_get_current_task());
   sample->pad = 0;
   describe_task(&sample->task, (void*)bpf_get_current_task());
   sample->task.stack_bytes = bpf_get_stack(ctx, sample->task.stack, sizeof(sample->task.stack), 0);

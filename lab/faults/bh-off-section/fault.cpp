@@ -93,8 +93,8 @@ Status run(const RunOptions& options, StopSignals& stop, const RunOutput& output
 constexpr Fault bh_off_section = {
     .id = "bh-off-section",
     .summary = "a sendto(2) runs with bottom halves off for a set time, by a tc program (Linux 5.17)",
-    .expected_rule = "thread-delay",
-    .expected_mode = "softirq_delayed",
+    .expected_rule = "bh-off-section",
+    .expected_mode = "bh_off",
     .healthy_help = "the same packets, dropped at once",
     .parameters = parameters,
     .settings_for = length_alone,
