@@ -110,7 +110,7 @@ static __noinline void report_packet(struct sk_buff* skb, struct probe_key* key)
   __builtin_memset(packet->pad, 0, sizeof(packet->pad));
   bpf_get_current_comm(packet->comm, sizeof(packet->comm));
   BPF_CORE_READ_STR_INTO(&packet->device, device, name);
-  bpf_ringbuf_submit(packet, 0);
+  submit_event(packet);
 }
 
 static __always_inline void probe_received(struct sk_buff* skb) {

@@ -102,7 +102,7 @@ static __always_inline void finish_wait(struct cpu_state* state, struct trace_wa
   state->steal_number = wait->number;
   state->steal_before_ns = compat_steal_ns(task);
   state->steal_due_ns = wait->end_ns + STEAL_SETTLE_NS;
-  bpf_ringbuf_submit(wait, 0);
+  submit_event(wait);
 }
 
 static __noinline void report_steal(struct cpu_state* state) {
@@ -121,7 +121,7 @@ static __noinline void report_steal(struct cpu_state* state) {
   steal->cpu = bpf_get_smp_processor_id();
   steal->number = state->steal_number;
   steal->stolen_ns = steal_ns - state->steal_before_ns;
-  bpf_ringbuf_submit(steal, 0);
+  submit_event(steal);
 }
 
 /* Hard interrupts off: the first timer that expires afterwards is late, and nothing else was served in between. */
@@ -221,7 +221,7 @@ static __noinline void report_release(struct cpu_state* state) {
   release->cpu = bpf_get_smp_processor_id();
   release->number = state->release_number;
   release->packet_count = state->rx_packets;
-  bpf_ringbuf_submit(release, 0);
+  submit_event(release);
 }
 
 SEC("tp_btf/softirq_exit")
@@ -368,7 +368,7 @@ int on_cpu_clock(void* ctx) {
   sample->time_ns = now;
   describe_task(&sample->task, (void*)bpf_get_current_task());
   sample->task.stack_bytes = bpf_get_stack(ctx, sample->task.stack, sizeof(sample->task.stack), 0);
-  bpf_ringbuf_submit(sample, 0);
+  submit_event(sample);
   return 0;
 }
 
@@ -410,7 +410,7 @@ int BPF_PROG(on_rstat_unlock, struct cgroup* cgroup, int cpu, bool contended) {
   flush->pad = 0;
   bpf_get_current_comm(flush->comm, sizeof(flush->comm));
   flush->cgroup_bytes = cgroup_names(flush->cgroup, cgroup);
-  bpf_ringbuf_submit(flush, 0);
+  submit_event(flush);
   return 0;
 }
 
