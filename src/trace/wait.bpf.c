@@ -9,8 +9,9 @@
  * late. A high-resolution timer that expires late shows that, and the first interrupt after the stretch runs on the culprit's
  * stack. The perf CPU clock is the timer that is always there: without it an idle or tickless CPU has none.
  *
- * Cost. Each hook is one per-CPU lookup and one clock read in the common case; names, paths and stacks are read only after a wait
- * has exceeded the threshold. The figures are measured with kernel.bpf_stats_enabled.
+ * Cost. Each hook is one per-CPU lookup and at most one clock read in the common case. The clock is most of it, so it is read only
+ * where the time is needed. Names, paths and stacks are read only after a wait has exceeded the threshold. docs/benchmarks.md has
+ * the figures.
  */
 #include "bpf/compat.bpf.h"
 #include "bpf/kernel_types.h"
@@ -232,16 +233,19 @@ int BPF_PROG(on_softirq_exit, unsigned int vector) {
 
   if (!state)
     return 0;
-  now = bpf_ktime_get_ns();
   if (vector != NET_RX_SOFTIRQ) {
     entered = state->vector_entered_ns;
     state->vector_entered_ns = 0;
-    if (state->rx_raised_ns && entered && now - entered > state->longest_vector_ns) {
-      state->longest_vector_ns = now - entered;
-      state->longest_vector = vector;
+    if (state->rx_raised_ns && entered) {
+      now = bpf_ktime_get_ns();
+      if (now - entered > state->longest_vector_ns) {
+        state->longest_vector_ns = now - entered;
+        state->longest_vector = vector;
+      }
     }
     return 0;
   }
+  now = bpf_ktime_get_ns();
   entered = state->rx_entered_ns;
   state->rx_entered_ns = 0;
   /* Raised again while it ran: what came until now was this run's to serve. */
@@ -347,12 +351,15 @@ int BPF_PROG(on_sched_switch, bool preempt, struct task_struct* prev, struct tas
 SEC("perf_event")
 int on_cpu_clock(void* ctx) {
   struct cpu_state* state = this_cpu();
-  __u64 now = bpf_ktime_get_ns();
   struct trace_sample* sample;
   __u64 patience = threshold_ns / 2;
+  __u64 now;
 
   if (!state)
     return 0;
+  if (!(state->rx_raised_ns | state->rx_entered_ns | state->vector_entered_ns | state->ksoftirqd_woken_ns))
+    return 0;
+  now = bpf_ktime_get_ns();
   if (!(state->rx_raised_ns && now - state->rx_raised_ns > patience) &&
       !(state->rx_entered_ns && now - state->rx_entered_ns > patience) &&
       !(state->vector_entered_ns && now - state->vector_entered_ns > patience) &&
