@@ -169,6 +169,7 @@ struct net_device {
 
 struct sk_buff {
   struct net_device* dev;
+  unsigned int len;
   unsigned char* data;
   __be16 protocol;
   __u16 queue_mapping;

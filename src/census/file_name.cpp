@@ -28,6 +28,9 @@ std::string pinning_file_path(const file_name_reply& reply, std::uint32_t device
   }
   const std::string_view names(&reply.path[0], std::min<std::size_t>(reply.path_length, sizeof(reply.path)));
   std::string path = join_leaf_first(names);
+  if (path.empty()) {
+    return {};  // the kernel makes files of its own with an empty name
+  }
   if (reply.detached != 0) {
     // Without a directory there is nothing it could have been deleted from, and the slash would be invented.
     return path.substr(1);

@@ -54,5 +54,11 @@ TEST(PinningFilePath, IsEmptyWithoutAName) {
   EXPECT_EQ(pinning_file_path(*reply, shm_device, mounts()), "");
 }
 
+TEST(PinningFilePath, IsEmptyWhereTheNameItselfIsEmpty) {
+  const auto reply = reply_with(std::string_view("\0", 1));
+  reply->detached = 1;
+  EXPECT_EQ(pinning_file_path(*reply, 1, mounts()), "");
+}
+
 }  // namespace
 }  // namespace stallscope::census

@@ -3,8 +3,8 @@
 #define STALLSCOPE_TRACE_PROBE_PACKETS_BPF_H
 
 /* Follows the probes' own packets through receive queues: recognises them by their ICMP identifier, and tells when each was put
- * into a queue and when the network stack began with it. A packet of anybody else costs one comparison, or one short read if it is
- * IPv4. */
+ * into a queue and when the network stack began with it. A packet of anybody else costs two comparisons, or one short read if it is
+ * IPv4 and short. */
 
 #include "bpf/kernel_types.h"
 
@@ -19,6 +19,8 @@
 #define IPPROTO_ICMP 1
 #define ICMP_ECHO 8
 #define ICMP_ECHOREPLY 0
+/* A probe has 44 bytes, IP header included. This leaves room for IP options and for what links and hosts pad. */
+#define LONGEST_PROBE_BYTES 256
 
 /* Identifier of our echo requests, network order; watched only when set. */
 const volatile __u16 icmp_identifier = 0;
@@ -59,7 +61,7 @@ static __always_inline bool is_probe(struct sk_buff* skb, struct probe_key* key)
   } icmp;
   unsigned char* data;
 
-  if (!watch_probes || skb->protocol != bpf_htons(ETH_P_IP))
+  if (!watch_probes || skb->len > LONGEST_PROBE_BYTES || skb->protocol != bpf_htons(ETH_P_IP))
     return false;
   data = skb->data;
   if (bpf_probe_read_kernel(&ip, sizeof(ip), data) || ip.protocol != IPPROTO_ICMP || (ip.fragment & bpf_htons(0x1fff)))
@@ -110,7 +112,7 @@ static __noinline void report_packet(struct sk_buff* skb, struct probe_key* key)
   __builtin_memset(packet->pad, 0, sizeof(packet->pad));
   bpf_get_current_comm(packet->comm, sizeof(packet->comm));
   BPF_CORE_READ_STR_INTO(&packet->device, device, name);
-  bpf_ringbuf_submit(packet, 0);
+  submit_event(packet);
 }
 
 static __always_inline void probe_received(struct sk_buff* skb) {

@@ -242,6 +242,10 @@ base::Status Tracer::Impl::drain(int timeout_ms) {
   if (const base::Status polled = ring_->poll(timeout_ms); !polled) {
     return polled.error();
   }
+  // Records do not end the wait unless the buffer fills (see submit_event).
+  if (const base::Status consumed = ring_->consume(); !consumed) {
+    return consumed.error();
+  }
   if (!sink_status_) {
     return sink_status_.error();
   }

@@ -9,8 +9,9 @@
  * late. A high-resolution timer that expires late shows that, and the first interrupt after the stretch runs on the culprit's
  * stack. The perf CPU clock is the timer that is always there: without it an idle or tickless CPU has none.
  *
- * Cost. Each hook is one per-CPU lookup and one clock read in the common case; names, paths and stacks are read only after a wait
- * has exceeded the threshold. The figures are measured with kernel.bpf_stats_enabled.
+ * Cost. Each hook is one per-CPU lookup and at most one clock read in the common case. The clock is most of it, so it is read only
+ * where the time is needed. Names, paths and stacks are read only after a wait has exceeded the threshold. docs/benchmarks.md has
+ * the figures.
  */
 #include "bpf/compat.bpf.h"
 #include "bpf/kernel_types.h"
@@ -112,7 +113,7 @@ static __always_inline void finish_wait(struct cpu_state* state, struct trace_wa
   state->steal_number = steal.clock_ns ? wait->number : 0;
   state->steal_before_ns = state->steal_quiet_ns ? state->steal_quiet_ns : steal.stolen_ns;
   state->steal_clock_ns = steal.clock_ns;
-  bpf_ringbuf_submit(wait, 0);
+  submit_event(wait);
 }
 
 /* Called until the scheduler's clock has taken a step after the wait, mostly at the next tick: the count of stolen time then
@@ -129,7 +130,7 @@ static __noinline void report_steal(struct cpu_state* state) {
     record->cpu = bpf_get_smp_processor_id();
     record->number = state->steal_number;
     record->stolen_ns = steal.stolen_ns - state->steal_before_ns;
-    bpf_ringbuf_submit(record, 0);
+    submit_event(record);
   } else {
     count_lost();
   }
@@ -234,7 +235,7 @@ static __noinline void report_release(struct cpu_state* state) {
   release->cpu = bpf_get_smp_processor_id();
   release->number = state->release_number;
   release->packet_count = state->rx_packets;
-  bpf_ringbuf_submit(release, 0);
+  submit_event(release);
 }
 
 /* Runs that each ended at the budget, until one emptied the queues. */
@@ -263,16 +264,19 @@ int BPF_PROG(on_softirq_exit, unsigned int vector) {
 
   if (!state)
     return 0;
-  now = bpf_ktime_get_ns();
   if (vector != NET_RX_SOFTIRQ) {
     entered = state->vector_entered_ns;
     state->vector_entered_ns = 0;
-    if (state->rx_raised_ns && entered && now - entered > state->longest_vector_ns) {
-      state->longest_vector_ns = now - entered;
-      state->longest_vector = vector;
+    if (state->rx_raised_ns && entered) {
+      now = bpf_ktime_get_ns();
+      if (now - entered > state->longest_vector_ns) {
+        state->longest_vector_ns = now - entered;
+        state->longest_vector = vector;
+      }
     }
     return 0;
   }
+  now = bpf_ktime_get_ns();
   entered = state->rx_entered_ns;
   state->rx_entered_ns = 0;
   state->squeezed_packets += state->rx_packets;
@@ -386,13 +390,14 @@ int BPF_PROG(on_sched_switch, bool preempt, struct task_struct* prev, struct tas
 SEC("perf_event")
 int on_cpu_clock(void* ctx) {
   struct cpu_state* state = this_cpu();
-  __u64 now = bpf_ktime_get_ns();
   __u64 patience = threshold_ns / 2;
   struct trace_sample* sample;
   struct compat_steal steal;
+  __u64 now;
 
   if (!state)
     return 0;
+  now = bpf_ktime_get_ns();
   if (!(state->rx_raised_ns && now - state->rx_raised_ns > patience) &&
       !(state->rx_entered_ns && now - state->rx_entered_ns > patience) &&
       !(state->squeezed_since_ns && now - state->squeezed_since_ns > patience) &&
@@ -414,7 +419,7 @@ int on_cpu_clock(void* ctx) {
   sample->pad = 0;
   describe_task(&sample->task, (void*)bpf_get_current_task());
   sample->task.stack_bytes = bpf_get_stack(ctx, sample->task.stack, sizeof(sample->task.stack), 0);
-  bpf_ringbuf_submit(sample, 0);
+  submit_event(sample);
   return 0;
 }
 
@@ -456,7 +461,7 @@ int BPF_PROG(on_rstat_unlock, struct cgroup* cgroup, int cpu, bool contended) {
   flush->pad = 0;
   bpf_get_current_comm(flush->comm, sizeof(flush->comm));
   flush->cgroup_bytes = cgroup_names(flush->cgroup, cgroup);
-  bpf_ringbuf_submit(flush, 0);
+  submit_event(flush);
   return 0;
 }
 

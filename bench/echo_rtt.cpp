@@ -1,0 +1,70 @@
+// SPDX-License-Identifier: Apache-2.0
+// Round-trip times as stallscope's prober measures them, without a tracer.
+//
+// usage: echo_rtt NETNS ADDRESS INTERVAL_US SECONDS CPU
+//
+// Prints {"rtt_ns":[...],"lost":N}.
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <cstdint>
+#include <cstdlib>
+#include <span>
+#include <stop_token>
+#include <vector>
+
+#include "arguments.h"
+#include "base/units.h"
+#include "probe/icmp_prober.h"
+
+namespace {
+
+namespace base = stallscope::base;
+namespace bench = stallscope::bench;
+namespace probe = stallscope::probe;
+
+int fail(const base::Error& error) {
+  fmt::print(stderr, "echo_rtt: {}\n", error.message());
+  return EXIT_FAILURE;
+}
+
+int run(const probe::EchoOptions& options) {
+  base::Result<probe::IcmpProber> prober = probe::IcmpProber::open(options);
+  if (!prober) {
+    return fail(prober.error());
+  }
+  std::vector<std::int64_t> times_ns;
+  std::int64_t lost = 0;
+  const base::Result<probe::EchoSummary> summary =
+      prober->run(std::stop_token{}, [&](std::span<const stallscope::evidence::ProbeRecord> records) {
+        for (const stallscope::evidence::ProbeRecord& record : records) {
+          if (record.answered()) {
+            times_ns.push_back(record.rtt_ns());
+          } else {
+            ++lost;
+          }
+        }
+      });
+  if (!summary) {
+    return fail(summary.error());
+  }
+  fmt::print("{{\"rtt_ns\":[{}],\"lost\":{}}}\n", fmt::join(times_ns, ","), lost);
+  return EXIT_SUCCESS;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  probe::EchoOptions options;
+  constexpr int wanted = 6;
+  if (argc != wanted || inet_pton(AF_INET, argv[2], &options.target) != 1) {
+    fmt::print(stderr, "usage: echo_rtt NETNS ADDRESS INTERVAL_US SECONDS CPU\n");
+    return EXIT_FAILURE;
+  }
+  options.netns = argv[1];
+  options.interval_ns = bench::whole_number(argv[3]) * base::ns_per_us;
+  options.duration_ns = bench::whole_number(argv[4]) * base::ns_per_s;
+  options.cpu = bench::small_number(argv[5]);
+  return run(options);
+}
