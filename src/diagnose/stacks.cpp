@@ -33,6 +33,9 @@ constexpr std::array<std::string_view, 5> tracer_prefixes = {"bpf_prog_", "bpf_t
 constexpr std::array<std::string_view, 5> lock_prefixes = {"_raw_spin_lock", "_raw_read_lock", "_raw_write_lock",
                                                            "native_queued_spin_lock", "queued_spin_lock"};
 
+// Looking at the clock: who looks, again and again, tells more.
+constexpr std::array<std::string_view, 4> clock_prefixes = {"read_tsc", "ktime_get", "kvm_clock_get_cycles", "pvclock_"};
+
 template <std::size_t Count>
 bool starts_with_any(std::string_view name, const std::array<std::string_view, Count>& prefixes) {
   return std::any_of(prefixes.begin(), prefixes.end(), [&](std::string_view prefix) { return name.starts_with(prefix); });
@@ -98,8 +101,9 @@ std::vector<std::string_view> telling_functions(const std::vector<std::string>& 
 
 std::string_view working_function(const std::vector<std::string>& frames) {
   const std::vector<std::string_view> functions = telling_functions(frames);
-  const auto found = std::find_if(functions.rbegin(), functions.rend(),
-                                  [](std::string_view name) { return !starts_with_any(name, lock_prefixes); });
+  const auto found = std::find_if(functions.rbegin(), functions.rend(), [](std::string_view name) {
+    return !starts_with_any(name, lock_prefixes) && !starts_with_any(name, clock_prefixes);
+  });
   return found == functions.rend() ? std::string_view{} : *found;
 }
 

@@ -49,6 +49,7 @@ TEST(TellingFunctions, keep_a_device_interrupt_whose_handler_is_the_culprit) {
 
 TEST(WorkingFunction, names_whose_lock_it_is) {
   EXPECT_EQ(working_function({"native_queued_spin_lock_slowpath", "_raw_spin_lock_irq", "mem_cgroup_flush"}), "mem_cgroup_flush");
+  EXPECT_EQ(working_function({"read_tsc", "ktime_get_mono_fast_ns", "delay_loop", "do_syscall_64"}), "delay_loop");
   EXPECT_THAT(working_function({"_raw_spin_lock_irq"}), IsEmpty());
   EXPECT_THAT(working_function({}), IsEmpty());
 }

@@ -197,6 +197,45 @@ TEST(NetRxWork, names_the_function_it_was_in) {
   EXPECT_EQ(diagnosis.findings[0].cause, "receiving packets itself took up to 30 ms in ipt_do_table");
 }
 
+TEST(BhOffSection, names_who_had_bottom_halves_off_and_where) {
+  Evidence evidence = testing::quiet_run(500);
+  evidence.stacks.push_back({9, {"cls_bpf_classify", "tcf_classify", "__dev_queue_xmit", "udp_sendmsg", "do_syscall_64"}});
+  WaitRecord& wait = testing::add_wait(evidence, 0, WaitMode::bh_off, 100 * ms, 160 * ms);
+  wait.packets_released = 6;
+  Occupant occupant;
+  occupant.pid = occupant.tgid = 77;
+  occupant.comm = "exporter";
+  occupant.held_ns = wait.length_ns();
+  occupant.stack_id = 9;
+  wait.occupants.push_back(occupant);
+  const Diagnosis diagnosis = diagnose(evidence);
+  ASSERT_THAT(rule_ids(diagnosis), ElementsAre("bh-off-section"));
+  EXPECT_EQ(diagnosis.findings[0].cause, "exporter (pid 77) kept bottom halves off for up to 60 ms in cls_bpf_classify");
+  EXPECT_EQ(diagnosis.findings[0].confidence, Confidence::high);
+}
+
+TEST(NapiBudget, takes_what_a_delayed_ksoftirqd_does_not_explain) {
+  Evidence evidence = testing::quiet_run(500);
+  WaitRecord& squeezed = testing::add_wait(evidence, 0, WaitMode::napi_budget, 100 * ms, 180 * ms);
+  squeezed.packets_released = 41'000;
+  Occupant ksoftirqd;
+  ksoftirqd.pid = ksoftirqd.tgid = 15;
+  ksoftirqd.comm = "ksoftirqd/0";
+  ksoftirqd.held_ns = squeezed.length_ns();
+  squeezed.occupants.push_back(ksoftirqd);
+  WaitRecord& delayed = testing::add_wait(evidence, 0, WaitMode::ksoftirqd_delayed, 120 * ms, 150 * ms);
+  Occupant hog;
+  hog.pid = hog.tgid = 99;
+  hog.comm = "hog";
+  hog.held_ns = delayed.length_ns();
+  delayed.occupants.push_back(hog);
+  const Diagnosis diagnosis = diagnose(evidence);
+  ASSERT_THAT(rule_ids(diagnosis), ElementsAre("napi-budget", "thread-delay"));
+  EXPECT_EQ(diagnosis.findings[0].explained_ns, 50 * ms);
+  EXPECT_THAT(diagnosis.findings[0].evidence_for, Contains(HasSubstr("up to 41,000 packets")));
+  EXPECT_EQ(diagnosis.findings[1].explained_ns, 30 * ms);
+}
+
 TEST(Unexplained, what_nobody_was_seen_to_hold_stays_open) {
   Evidence evidence = testing::quiet_run(500);
   testing::hold_probes(evidence, 0, 1'003 * ms, 1'063 * ms);
