@@ -31,8 +31,8 @@ static __always_inline void count_lost(void) {
 }
 
 /* Hands a record over. User space looks into the buffer several times a second, so waking it for each record would only cost: an
- * interrupt to this CPU and a switch to another task, on a machine that has just been kept from its work. It is woken early when the
- * buffer fills. */
+ * interrupt to this CPU and a switch to another task, on a machine that has just been kept from its work. It is woken early when
+ * the buffer fills. */
 #define WAKE_AT_PART_OF_BUFFER 4
 static __always_inline void submit_event(void* record) {
   __u64 waiting_bytes = bpf_ringbuf_query(&events, BPF_RB_AVAIL_DATA);
