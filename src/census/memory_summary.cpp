@@ -58,10 +58,12 @@ void add_slabs(const std::string& root, bool anyway, MemorySummary& summary) {
 
 std::vector<evidence::MemoryRecord> parse_meminfo(std::string_view text) {
   constexpr std::int64_t bytes_per_kib = 1024;
+  // With five-level paging (Linux 4.14, commit 77ef56e4f0fb) more than a bundle keeps exactly.
+  constexpr std::string_view address_range = "VmallocTotal:";
   std::vector<evidence::MemoryRecord> records;
   for (const std::string_view line : base::split(text, '\n')) {
     const std::vector<std::string_view> fields = base::split_fields(line);
-    if (fields.size() != 3 || fields[2] != "kB" || !fields[0].ends_with(':')) {
+    if (fields.size() != 3 || fields[2] != "kB" || !fields[0].ends_with(':') || fields[0] == address_range) {
       continue;
     }
     if (const auto kib = base::parse_number<std::int64_t>(fields[1])) {

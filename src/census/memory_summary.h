@@ -12,7 +12,8 @@
 
 namespace stallscope::census {
 
-/// The rows of /proc/meminfo that are in kB, in its order and in bytes. Rows that count pages of a kind are left out.
+/// The rows of /proc/meminfo that are in kB, in its order and in bytes. Rows that count pages of a kind are left out, and
+/// VmallocTotal, which is the size of an address range and no memory.
 [[nodiscard]] std::vector<evidence::MemoryRecord> parse_meminfo(std::string_view text);
 
 /// The caches of /proc/slabinfo (format 2.x) that take most memory, largest first, at most `limit`. total_bytes is whole slabs.

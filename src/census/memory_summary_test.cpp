@@ -27,6 +27,13 @@ TEST(ParseMeminfo, KeepsRowsOfBytesAndLeavesOutCounts) {
   EXPECT_EQ(rows[2].name, "Hugepagesize");
 }
 
+TEST(ParseMeminfo, LeavesOutAnAddressRangeLargerThanABundleKeeps) {
+  const std::vector<evidence::MemoryRecord> rows =
+      parse_meminfo("VmallocTotal:   13743895347199 kB\nVmallocUsed:        5388 kB\n");
+  ASSERT_EQ(rows.size(), 1U);
+  EXPECT_EQ(rows[0].name, "VmallocUsed");
+}
+
 TEST(ParseSlabinfo, OrdersByMemoryOfWholeSlabs) {
   const std::vector<evidence::SlabRecord> slabs = parse_slabinfo(slabinfo, 4096, 2);
   ASSERT_EQ(slabs.size(), 2U);

@@ -73,13 +73,6 @@ Outcome test_enumerator(const Machine& machine, HookId id, const char* enumerati
   return found(machine.btf->has_enumerator(enumeration, enumerator), not_in_kernel(id));
 }
 
-Outcome test_css_iterator(const Machine& machine) {
-  if (!machine.btf) {
-    return {Presence::unknown, "cannot be tested without kernel BTF"};
-  }
-  return found(machine.btf->has_function("bpf_iter_css_new"), not_in_kernel(HookId::css_iterator));
-}
-
 Outcome test_hardware_pmu(const Machine& machine) {
   // Named "cpu" everywhere but on hybrid processors. Not registered where a hypervisor shows no counters.
   for (const char* pmu : {"/sys/bus/event_source/devices/cpu", "/sys/bus/event_source/devices/cpu_core"}) {
@@ -194,8 +187,6 @@ Outcome test_hook(const Machine& machine, HookId id) {
       return test_fentry(machine);
     case HookId::kprobes:
       return found(machine.files.exists("/sys/bus/event_source/devices/kprobe"), "built without kprobes");
-    case HookId::css_iterator:
-      return test_css_iterator(machine);
     case HookId::syscall_program:
       return test_enumerator(machine, id, "bpf_prog_type", "BPF_PROG_TYPE_SYSCALL");
     case HookId::bpf_loop:

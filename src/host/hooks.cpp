@@ -9,7 +9,7 @@ namespace {
 constexpr std::string_view typed_since = "5.5";
 constexpr std::string_view typed_commit = "e8c423fb31fa";
 
-constexpr std::array<Hook, 21> hooks = {{
+constexpr std::array<Hook, 20> hooks = {{
     {HookId::kernel_btf, "kernel BTF", Need::essential, "describes this kernel's types, so that one tracer fits every kernel",
      "No wait can be observed: the tracer does not load.", "5.4", "341dfcf8d78e"},
     {HookId::ring_buffer, "BPF ring buffer", Need::essential, "carries what was observed out of the kernel, in order",
@@ -44,8 +44,6 @@ constexpr std::array<Hook, 21> hooks = {{
      "Kernel functions without a tracepoint cannot be timed cheaply.", "5.5", "fec56f5890d9"},
     {HookId::kprobes, "kprobes", Need::extra, "observes kernel functions that have no tracepoint",
      "Kernel functions without a tracepoint cannot be observed.", "4.17", "e12f03d7031a"},
-    {HookId::css_iterator, "css iterator", Need::extra, "walks memory cgroups safely, dying ones too",
-     "The census follows pointers; counts are approximate while cgroups change.", "6.7", "7251d0905e75"},
     {HookId::syscall_program, "BPF syscall programs", Need::extra, "runs the census of memory cgroups in the kernel",
      "Dying memory cgroups are known from the kernel's own counts only.", "5.14", "79a7f8bdb159"},
     {HookId::bpf_loop, "bpf_loop", Need::extra, "walks long lists in one run of a program",

@@ -30,7 +30,6 @@ enum class HookId : std::uint8_t {
   hardware_pmu,
   fentry,
   kprobes,
-  css_iterator,
   syscall_program,
   bpf_loop,
   tracefs,

@@ -33,14 +33,12 @@ TEST(ProbeHooks, AsksTheTypeInformation) {
   FakeTree tree;
   tree.add(btf_file, FakeBtf()
                          .add_tracepoint("softirq_raise")
-                         .add_function("bpf_iter_css_new")
                          .add_enumerator("bpf_map_type", "BPF_MAP_TYPE_RINGBUF")
                          .add_enumerator("bpf_func_id", "BPF_FUNC_loop")
                          .bytes());
   EXPECT_EQ(state_of(tree, HookId::kernel_btf).presence, Presence::present);
   EXPECT_EQ(state_of(tree, HookId::softirq_raise).presence, Presence::present);
   EXPECT_EQ(state_of(tree, HookId::ring_buffer).presence, Presence::present);
-  EXPECT_EQ(state_of(tree, HookId::css_iterator).presence, Presence::present);
   EXPECT_EQ(state_of(tree, HookId::bpf_loop).presence, Presence::present);
   EXPECT_EQ(state_of(tree, HookId::softirq_exit).presence, Presence::absent);
   EXPECT_EQ(state_of(tree, HookId::syscall_program).presence, Presence::absent);
@@ -52,7 +50,7 @@ TEST(ProbeHooks, AsksTheTypeInformation) {
 TEST(ProbeHooks, WithoutTypeInformationMostIsUnknownNotAbsent) {
   const FakeTree tree;
   EXPECT_EQ(state_of(tree, HookId::kernel_btf).presence, Presence::absent);
-  for (const HookId id : {HookId::softirq_raise, HookId::ring_buffer, HookId::css_iterator, HookId::bpf_loop, HookId::fentry}) {
+  for (const HookId id : {HookId::softirq_raise, HookId::ring_buffer, HookId::bpf_loop, HookId::fentry}) {
     const HookState state = state_of(tree, id);
     EXPECT_EQ(state.presence, Presence::unknown) << hook(id).name;
     EXPECT_NE(state.reason, "") << hook(id).name;
