@@ -2,9 +2,9 @@
 #include "lab/undo.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
@@ -15,13 +15,13 @@ namespace {
 
 class UndoTest : public testing::Test {
  protected:
-  UndoTest() {
+  void SetUp() override {
     std::string name = (std::filesystem::temp_directory_path() / "stallscope-undo-XXXXXX").string();
     folder_ = ::mkdtemp(name.data());
     records_ = folder_ + "/records";
     write(setting(), "1\n");
   }
-  ~UndoTest() override { std::filesystem::remove_all(folder_); }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
 
   [[nodiscard]] std::string setting() const { return folder_ + "/setting"; }
   static void write(const std::string& path, const std::string& text) { std::ofstream(path) << text; }
