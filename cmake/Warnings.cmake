@@ -5,7 +5,8 @@ target_compile_options(stallscope_flags INTERFACE
   -fno-omit-frame-pointer)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12 reports std::string::insert and operator+ as overlapping copies (GCC bug 105651).
-  target_compile_options(stallscope_flags INTERFACE -Wno-restrict)
+  # Where several files are compiled as one (CMAKE_UNITY_BUILD), it takes each of them for a header.
+  target_compile_options(stallscope_flags INTERFACE -Wno-restrict -Wno-subobject-linkage)
 endif()
 if(STALLSCOPE_SANITIZE)
   target_compile_options(stallscope_flags INTERFACE -fsanitize=${STALLSCOPE_SANITIZE} -fno-sanitize-recover=all)

@@ -36,14 +36,48 @@ static __always_inline struct cgroup* compat_task_cgroup(struct task_struct* tas
   return BPF_CORE_READ(set, dfl_cgrp);
 }
 
-/* Steal time accounted so far to the CPU that `current` runs on, or COMPAT_STEAL_UNKNOWN. The per-CPU kernel_cpustat would say
- * the same, but its address is known only with CONFIG_KALLSYMS_ALL; the run queue is reached from any task. The kernel updates it
- * on timer ticks (kernel/sched/cputime.c, steal_account_process_time). */
-#define COMPAT_STEAL_UNKNOWN (~0ULL)
-static __always_inline __u64 compat_steal_ns(struct task_struct* current) {
-  if (!bpf_core_field_exists(((struct cfs_rq*)0)->rq) || !bpf_core_field_exists(((struct rq*)0)->prev_steal_time))
-    return COMPAT_STEAL_UNKNOWN;
-  return BPF_CORE_READ(current, se.cfs_rq, rq, prev_steal_time);
+/* The registers with which `task`, the current one, came from user space. bpf_task_pt_regs (Linux 5.15, commit dd6e10fbd9fb)
+ * knows where they lie: at the end of the task's stack, whose size depends on the configuration (KASAN doubles it), less a padding
+ * of 16 bytes with CONFIG_X86_FRED (6.9, commit 65c9cc9e2c14). Kernels without it have 16 KiB and no padding on x86_64. */
+#define COMPAT_USER_CS 0x33 /* __USER_CS, arch/x86/include/asm/segment.h: a task in 64-bit mode */
+#define COMPAT_STACK_BYTES 16384
+static __always_inline struct pt_regs___x86* compat_user_registers(struct task_struct* task) {
+  if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_task_pt_regs))
+    return (void*)bpf_task_pt_regs(bpf_get_current_task_btf());
+  return BPF_CORE_READ(task, stack) + COMPAT_STACK_BYTES - bpf_core_type_size(struct pt_regs___x86);
+}
+
+/* The preempt count of this CPU (include/linux/preempt.h), or COMPAT_PREEMPT_UNKNOWN. It moved into pcpu_hot in Linux 6.2 (commit
+ * 64701838bf05) and out again in 6.15 (commit 46e8fff6d45f). Before 5.10 kernel BTF has no per-CPU variables. */
+#define COMPAT_PREEMPT_UNKNOWN (-1)
+extern const int __preempt_count __ksym __weak;
+extern const struct pcpu_hot pcpu_hot __ksym __weak;
+static __always_inline int compat_preempt_count(void) {
+  if (&__preempt_count)
+    return *(const int*)bpf_this_cpu_ptr(&__preempt_count) & 0x7fffffff; /* the top bit is PREEMPT_NEED_RESCHED */
+  if (&pcpu_hot)
+    return ((const struct pcpu_hot*)bpf_this_cpu_ptr(&pcpu_hot))->preempt_count & 0x7fffffff;
+  return COMPAT_PREEMPT_UNKNOWN;
+}
+
+/* What the hypervisor has taken from the CPU that `current` runs on, as far as the scheduler's clock has counted, and that clock:
+ * once it has moved past a moment, the count includes all that was stolen before. Both are 0 without
+ * CONFIG_PARAVIRT_TIME_ACCOUNTING. kernel_cpustat would say the same, but its address is known only with CONFIG_KALLSYMS_ALL; the
+ * run queue is reached from any task. See update_rq_clock_task in kernel/sched/core.c. */
+struct compat_steal {
+  __u64 stolen_ns;
+  __u64 clock_ns;
+};
+static __always_inline struct compat_steal compat_steal(struct task_struct* current) {
+  struct compat_steal steal = {};
+  struct rq* rq;
+
+  if (bpf_core_field_exists(((struct cfs_rq*)0)->rq) && bpf_core_field_exists(((struct rq*)0)->prev_steal_time_rq)) {
+    rq = BPF_CORE_READ(current, se.cfs_rq, rq);
+    steal.stolen_ns = BPF_CORE_READ(rq, prev_steal_time_rq);
+    steal.clock_ns = BPF_CORE_READ(rq, clock);
+  }
+  return steal;
 }
 
 #endif

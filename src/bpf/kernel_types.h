@@ -101,7 +101,8 @@ enum cgroup_subsys_id {
 /* --- tasks --- */
 
 struct rq {
-  __u64 prev_steal_time; /* only with CONFIG_PARAVIRT */
+  __u64 clock;
+  __u64 prev_steal_time_rq; /* only with CONFIG_PARAVIRT_TIME_ACCOUNTING */
 };
 
 struct cfs_rq {
@@ -123,7 +124,7 @@ struct task_struct {
   struct css_set* cgroups;
 };
 
-/* x86_64. The registers a system call was entered with lie at the top of the task's kernel stack. */
+/* x86_64: the registers a system call was entered with. */
 struct pt_regs___x86 {
   unsigned long r10;
   unsigned long r9;
@@ -132,6 +133,12 @@ struct pt_regs___x86 {
   unsigned long si;
   unsigned long di;
   unsigned long orig_ax;
+  unsigned long cs;
+};
+
+/* x86_64, Linux 6.2 to 6.14: what is per CPU and used most. */
+struct pcpu_hot {
+  int preempt_count;
 };
 
 /* --- timers --- */

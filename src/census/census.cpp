@@ -15,8 +15,8 @@
 #include "census/memcg_counts.h"
 #include "census/memcg_walk.h"
 #include "census/memory_summary.h"
-#include "census/mount_table.h"
 #include "census/stat_cost.h"
+#include "host/mounts.h"
 
 namespace stallscope::census {
 namespace {
@@ -28,13 +28,13 @@ void append(std::vector<Record>& to, std::vector<Record>& from) {
   to.insert(to.end(), std::make_move_iterator(from.begin()), std::make_move_iterator(from.end()));
 }
 
-std::vector<Mount> read_mounts(const std::string& root, std::vector<evidence::GapRecord>& gaps) {
+std::vector<host::Mount> read_mounts(const std::string& root, std::vector<evidence::GapRecord>& gaps) {
   const base::Result<std::string> text = base::read_file(root + "/proc/self/mountinfo");
   if (!text) {
     gaps.push_back({"mounts", text.error().message(), "the cgroup hierarchy is not found and pinning files have no mount point"});
     return {};
   }
-  return parse_mountinfo(*text);
+  return host::parse_mountinfo(*text);
 }
 
 /// Says which part of the dying memory cgroups the list of files does not explain, so that its sum is not taken for the whole.
@@ -65,7 +65,7 @@ std::string with_hint(const base::Error& error) {
   return fmt::format("{} ({})", error.reason, error.hint.substr(0, error.hint.find_last_not_of('.') + 1));
 }
 
-DyingBelow add_walk(const MemcgCounts& counts, const std::vector<Mount>& mounts, CensusResult& result) {
+DyingBelow add_walk(const MemcgCounts& counts, const std::vector<host::Mount>& mounts, CensusResult& result) {
   base::Result<MemcgWalk> walk = walk_memcgs(counts.total.value_or(0), mounts);
   if (!walk) {
     result.gaps.push_back({"walk of the memory cgroups", with_hint(walk.error()),
@@ -102,7 +102,7 @@ void derive_dying(const MemcgCounts& counts, CensusResult& result) {
 
 CensusResult take_census(const CensusOptions& options) {
   CensusResult result;
-  const std::vector<Mount> mounts = read_mounts(options.root, result.gaps);
+  const std::vector<host::Mount> mounts = read_mounts(options.root, result.gaps);
   MemcgCounts counts = count_memcgs(options.root, mounts);
   result.memcgs.taken_ns = base::monotonic_ns();
   result.memcgs.cgroup_version = counts.hierarchy.version;

@@ -20,9 +20,9 @@ namespace {
 
 constexpr int dying_count = 300;
 
-std::vector<Mount> own_mounts() {
+std::vector<host::Mount> own_mounts() {
   const base::Result<std::string> text = base::read_file("/proc/self/mountinfo");
-  return parse_mountinfo(text ? *text : "");
+  return host::parse_mountinfo(text ? *text : "");
 }
 
 std::int64_t kernel_total() {

@@ -5,13 +5,10 @@
 #include <gtest/gtest.h>
 
 #include "census/fake_root.h"
+#include "census/gap_matcher.h"
 
 namespace stallscope::census {
 namespace {
-
-auto gap_about(std::string_view what) {
-  return testing::Contains(testing::Field(&evidence::GapRecord::what, std::string(what)));
-}
 
 CensusOptions without_walk(const FakeRoot& root) {
   CensusOptions options;

@@ -18,7 +18,7 @@
 #include "base/text.h"
 #include "census/memcg_counts.h"
 #include "census/memcg_walk.h"
-#include "census/mount_table.h"
+#include "host/mounts.h"
 
 namespace stallscope::census {
 namespace {
@@ -36,13 +36,13 @@ void check(const base::Status& status) {
   }
 }
 
-MemoryHierarchy hierarchy() {
+host::MemoryCgroups hierarchy() {
   const base::Result<std::string> mounts = base::read_file("/proc/self/mountinfo");
-  return count_memcgs("", parse_mountinfo(mounts ? *mounts : "")).hierarchy;
+  return count_memcgs("", host::parse_mountinfo(mounts ? *mounts : "")).hierarchy;
 }
 
 /// The directory of the cgroup this process is in.
-std::string own_cgroup(const MemoryHierarchy& memory) {
+std::string own_cgroup(const host::MemoryCgroups& memory) {
   const base::Result<std::string> memberships = base::read_file("/proc/self/cgroup");
   for (const std::string_view line : base::split(memberships ? *memberships : "", '\n')) {
     const std::vector<std::string_view> fields = base::split(line, ':');
@@ -77,7 +77,7 @@ void append_page(int file) {
 }  // namespace
 
 DyingMemcgs::DyingMemcgs() {
-  const MemoryHierarchy memory = hierarchy();
+  const host::MemoryCgroups memory = hierarchy();
   original_cgroup_ = own_cgroup(memory);
   cgroup_ = memory.mount_point + "/stallscope-census-test";
   std::error_code missing;

@@ -22,7 +22,7 @@ std::string join_leaf_first(std::string_view names) {
 
 }  // namespace
 
-std::string pinning_file_path(const file_name_reply& reply, std::uint32_t device, const std::vector<Mount>& mounts) {
+std::string pinning_file_path(const file_name_reply& reply, std::uint32_t device, const std::vector<host::Mount>& mounts) {
   if (reply.named == 0) {
     return {};
   }
@@ -32,7 +32,7 @@ std::string pinning_file_path(const file_name_reply& reply, std::uint32_t device
     // Without a directory there is nothing it could have been deleted from, and the slash would be invented.
     return path.substr(1);
   }
-  path = reply.truncated != 0 ? "..." + path : path_through_mounts(mounts, device, path);
+  path = reply.truncated != 0 ? "..." + path : host::path_through_mounts(mounts, device, path);
   return reply.deleted != 0 ? path + " (deleted)" : path;
 }
 

@@ -7,12 +7,13 @@
 #include <vector>
 
 #include "census/memcg_tree_record.h"
-#include "census/mount_table.h"
+#include "host/mounts.h"
 
 namespace stallscope::census {
 
 /// The path of a pinning file as this process sees it, from the names the kernel cached. "(deleted)" is appended as in
 /// /proc/PID/maps, "..." stands for directories that did not fit; empty where the name is not known.
-[[nodiscard]] std::string pinning_file_path(const file_name_reply& reply, std::uint32_t device, const std::vector<Mount>& mounts);
+[[nodiscard]] std::string pinning_file_path(const file_name_reply& reply, std::uint32_t device,
+                                            const std::vector<host::Mount>& mounts);
 
 }  // namespace stallscope::census

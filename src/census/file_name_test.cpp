@@ -19,8 +19,8 @@ std::unique_ptr<file_name_reply> reply_with(std::string_view leaf_first) {
   return reply;
 }
 
-const std::vector<Mount>& mounts() {
-  static const std::vector<Mount> table = parse_mountinfo("30 25 0:27 / /dev/shm rw - tmpfs tmpfs rw\n");
+const std::vector<host::Mount>& mounts() {
+  static const std::vector<host::Mount> table = host::parse_mountinfo("30 25 0:27 / /dev/shm rw - tmpfs tmpfs rw\n");
   return table;
 }
 

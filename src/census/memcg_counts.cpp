@@ -8,50 +8,15 @@
 #include <system_error>
 
 #include "base/files.h"
+#include "base/numbers.h"
 #include "base/result.h"
 #include "base/text.h"
-#include "census/numbers.h"
 
 namespace stallscope::census {
 namespace {
 
 // A tree ten times the 20,000 or so cgroups of the largest hosts; reading one larger would take minutes.
 constexpr std::size_t directory_limit = 200'000;
-// PROC_CGROUP_INIT_INO of include/linux/proc_ns.h: the cgroup namespace the machine booted in.
-constexpr std::string_view initial_cgroup_namespace = "cgroup:[4026531835]";
-
-bool has_word(std::string_view text, char separator, std::string_view word) {
-  const std::vector<std::string_view> words = base::split(text, separator);
-  return std::find(words.begin(), words.end(), word) != words.end();
-}
-
-bool controls_memory(const std::string& root, const Mount& mount) {
-  if (mount.filesystem == "cgroup") {
-    return has_word(mount.super_options, ',', "memory");
-  }
-  if (mount.filesystem != "cgroup2") {
-    return false;
-  }
-  const base::Result<std::string> controllers = base::read_file(root + mount.mount_point + "/cgroup.controllers");
-  return controllers && has_word(controllers->substr(0, controllers->find('\n')), ' ', "memory");
-}
-
-MemoryHierarchy find_hierarchy(const std::string& root, const std::vector<Mount>& mounts) {
-  MemoryHierarchy found;
-  for (const Mount& mount : mounts) {
-    // A mount of the whole hierarchy beats a bind mount of a part.
-    const bool shows_root = mount.root == "/";
-    if ((found.version == 0 || (shows_root && !found.whole)) && controls_memory(root, mount)) {
-      found = {mount.filesystem == "cgroup" ? 1 : 2, mount.mount_point == "/" ? "" : mount.mount_point, shows_root};
-    }
-  }
-  std::error_code unreadable;
-  const std::filesystem::path cgroup_namespace = std::filesystem::read_symlink(root + "/proc/self/ns/cgroup", unreadable);
-  if (!unreadable && cgroup_namespace != initial_cgroup_namespace) {
-    found.whole = false;
-  }
-  return found;
-}
 
 /// Appends the children of cgroups[index]. A cgroup without children is not read: its link count tells, as in every kernfs.
 base::Status append_children(const std::string& root, std::size_t index, std::vector<VisibleCgroup>& cgroups,
@@ -130,7 +95,7 @@ std::optional<std::int64_t> memory_cgroup_total(std::string_view proc_cgroups) {
   for (const std::string_view line : base::split(proc_cgroups, '\n')) {
     const std::vector<std::string_view> fields = base::split_fields(line);
     if (fields.size() == 4 && fields[0] == "memory" && fields[3] == "1") {
-      return parse_number<std::int64_t>(fields[2]);
+      return base::parse_number<std::int64_t>(fields[2]);
     }
   }
   return std::nullopt;
@@ -140,18 +105,18 @@ std::optional<std::int64_t> cgroup_stat_value(std::string_view cgroup_stat, std:
   for (const std::string_view line : base::split(cgroup_stat, '\n')) {
     const std::vector<std::string_view> fields = base::split_fields(line);
     if (fields.size() == 2 && fields[0] == name) {
-      return parse_number<std::int64_t>(fields[1]);
+      return base::parse_number<std::int64_t>(fields[1]);
     }
   }
   return std::nullopt;
 }
 
-MemcgCounts count_memcgs(const std::string& root, const std::vector<Mount>& mounts) {
+MemcgCounts count_memcgs(const std::string& root, const std::vector<host::Mount>& mounts) {
   MemcgCounts counts;
   if (const base::Result<std::string> table = base::read_file(root + "/proc/cgroups")) {
     counts.total = memory_cgroup_total(*table);
   }
-  counts.hierarchy = find_hierarchy(root, mounts);
+  counts.hierarchy = host::find_memory_cgroups(host::FileTree(root), mounts);
   if (counts.hierarchy.version == 0) {
     counts.gaps.push_back({"memory cgroup hierarchy", "no mount of /proc/self/mountinfo has the memory controller",
                            "cgroups that can be seen are not counted and no memory.stat is read"});

@@ -7,19 +7,11 @@
 #include <string_view>
 #include <vector>
 
-#include "census/mount_table.h"
 #include "evidence/records.h"
+#include "host/cgroups.h"
+#include "host/mounts.h"
 
 namespace stallscope::census {
-
-/// Where the memory controller's hierarchy is mounted.
-struct MemoryHierarchy {
-  /// 1 or 2; 0 where no mount shows the memory controller.
-  std::int32_t version = 0;
-  std::string mount_point;
-  /// Whether the mount shows the hierarchy from its root. In a container it often does not.
-  bool whole = false;
-};
 
 /// A directory of the hierarchy.
 struct VisibleCgroup {
@@ -32,7 +24,7 @@ struct VisibleCgroup {
 
 /// The kernel's own counts. Nothing where a count is not known; each such case has its gap.
 struct MemcgCounts {
-  MemoryHierarchy hierarchy;
+  host::MemoryCgroups hierarchy;
   std::optional<std::int64_t> total;
   std::optional<std::int64_t> dying;
   std::optional<std::int64_t> visible;
@@ -50,6 +42,6 @@ struct MemcgCounts {
 
 /// Reads /proc/self/mountinfo, /proc/cgroups, the root's cgroup.stat (v2) and the hierarchy's directories, at most 200,000 of
 /// them; blocks for that. Needs no privileges. Every path is taken below `root`.
-[[nodiscard]] MemcgCounts count_memcgs(const std::string& root, const std::vector<Mount>& mounts);
+[[nodiscard]] MemcgCounts count_memcgs(const std::string& root, const std::vector<host::Mount>& mounts);
 
 }  // namespace stallscope::census

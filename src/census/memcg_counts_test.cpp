@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "census/fake_root.h"
+#include "census/gap_matcher.h"
 
 namespace stallscope::census {
 namespace {
@@ -21,10 +22,6 @@ constexpr std::string_view hybrid_mounts = R"(35 31 0:32 / /sys/fs/cgroup/memory
 // Linux 5.15, systemd's hybrid layout.
 constexpr std::string_view v1_proc_cgroups =
     "#subsys_name\thierarchy\tnum_cgroups\tenabled\ncpuset\t3\t1\t1\nmemory\t4\t50014\t1\npids\t8\t7\t1\n";
-
-auto gap_about(std::string_view what) {
-  return testing::Contains(testing::Field(&evidence::GapRecord::what, std::string(what)));
-}
 
 TEST(MemoryCgroupTotal, ReadsTheRowOfTheEnabledController) {
   EXPECT_EQ(memory_cgroup_total(v1_proc_cgroups), 50'014);
@@ -48,7 +45,7 @@ TEST(CountMemcgs, V1CountsDirectoriesAndLeavesDyingUnknown) {
   root.add_directory("/sys/fs/cgroup/memory/system");
   root.add_file("/sys/fs/cgroup/memory/kubepods/memory.stat", "cache 0\n");
 
-  const MemcgCounts counts = count_memcgs(root.path(), parse_mountinfo(v1_mounts));
+  const MemcgCounts counts = count_memcgs(root.path(), host::parse_mountinfo(v1_mounts));
   EXPECT_EQ(counts.hierarchy.version, 1);
   EXPECT_EQ(counts.hierarchy.mount_point, "/sys/fs/cgroup/memory");
   EXPECT_EQ(counts.total, 50'014);
@@ -68,14 +65,14 @@ TEST(CountMemcgs, HybridFindsMemoryWhereItIs) {
   root.set_cgroup_namespace(boot_namespace);
   root.add_file("/sys/fs/cgroup/unified/cgroup.controllers", "hugetlb\n");
   root.add_directory("/sys/fs/cgroup/memory");
-  EXPECT_EQ(count_memcgs(root.path(), parse_mountinfo(hybrid_mounts)).hierarchy.version, 1);
+  EXPECT_EQ(count_memcgs(root.path(), host::parse_mountinfo(hybrid_mounts)).hierarchy.version, 1);
 
   const FakeRoot other;
   other.set_cgroup_namespace(boot_namespace);
   other.add_file("/sys/fs/cgroup/unified/cgroup.controllers", "cpu memory pids\n");
   const MemcgCounts counts =
-      count_memcgs(other.path(), parse_mountinfo("34 31 0:31 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n"
-                                                 "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"));
+      count_memcgs(other.path(), host::parse_mountinfo("34 31 0:31 / /sys/fs/cgroup/cpuset rw - cgroup cgroup rw,cpuset\n"
+                                                       "41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"));
   EXPECT_EQ(counts.hierarchy.version, 2);
   EXPECT_EQ(counts.hierarchy.mount_point, "/sys/fs/cgroup/unified");
 }
@@ -88,7 +85,7 @@ TEST(CountMemcgs, V2TakesTheMemoryControllersOwnCountsWhereThereAreSome) {
   root.add_file("/proc/cgroups", "#subsys_name\thierarchy\tnum_cgroups\tenabled\n");
   root.add_file("/sys/fs/cgroup/cgroup.stat",
                 "nr_descendants 60\nnr_subsys_cpu 12\nnr_subsys_memory 45\nnr_dying_descendants 700\nnr_dying_subsys_memory 650\n");
-  const MemcgCounts counts = count_memcgs(root.path(), parse_mountinfo(v2_mounts));
+  const MemcgCounts counts = count_memcgs(root.path(), host::parse_mountinfo(v2_mounts));
   EXPECT_EQ(counts.total, 695);
   EXPECT_EQ(counts.dying, 650);
   EXPECT_TRUE(counts.gaps.empty());
@@ -99,7 +96,7 @@ TEST(CountMemcgs, V2BeforeThatCountsCgroups) {
   root.set_cgroup_namespace(boot_namespace);
   root.add_file("/sys/fs/cgroup/cgroup.controllers", "cpu memory\n");
   root.add_file("/sys/fs/cgroup/cgroup.stat", "nr_descendants 60\nnr_dying_descendants 700\n");
-  const MemcgCounts counts = count_memcgs(root.path(), parse_mountinfo(v2_mounts));
+  const MemcgCounts counts = count_memcgs(root.path(), host::parse_mountinfo(v2_mounts));
   EXPECT_EQ(counts.total, 761);
   EXPECT_EQ(counts.dying, 700);
 }
@@ -109,7 +106,7 @@ TEST(CountMemcgs, APartOfTheHierarchyIsNotCountedAsTheWhole) {
   container.set_cgroup_namespace("cgroup:[4026532999]");
   container.add_file("/proc/cgroups", v1_proc_cgroups);
   container.add_directory("/sys/fs/cgroup/memory/child");
-  const MemcgCounts counts = count_memcgs(container.path(), parse_mountinfo(v1_mounts));
+  const MemcgCounts counts = count_memcgs(container.path(), host::parse_mountinfo(v1_mounts));
   EXPECT_EQ(counts.visible, std::nullopt);
   EXPECT_EQ(counts.total, 50'014);
   EXPECT_THAT(counts.gaps, gap_about("whole cgroup hierarchy"));
@@ -117,8 +114,8 @@ TEST(CountMemcgs, APartOfTheHierarchyIsNotCountedAsTheWhole) {
   const FakeRoot bind;
   bind.set_cgroup_namespace(boot_namespace);
   bind.add_directory("/sys/fs/cgroup/memory/child");
-  const MemcgCounts part =
-      count_memcgs(bind.path(), parse_mountinfo("35 31 0:32 /docker/7f /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"));
+  const MemcgCounts part = count_memcgs(
+      bind.path(), host::parse_mountinfo("35 31 0:32 /docker/7f /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n"));
   EXPECT_EQ(part.visible, std::nullopt);
 }
 

@@ -160,7 +160,8 @@ Result<std::vector<Entry<Key, Value>>> read_map(const bpf_map* map) {
 
 using FileEntry = Entry<pinning_file_key, pinning_file_value>;
 
-evidence::PinningFileRecord describe(const memcg_tree_bpf& skeleton, const FileEntry& file, const std::vector<Mount>& mounts) {
+evidence::PinningFileRecord describe(const memcg_tree_bpf& skeleton, const FileEntry& file,
+                                     const std::vector<host::Mount>& mounts) {
   evidence::PinningFileRecord record;
   record.device = file.key.device;
   record.inode = file.key.inode;
@@ -179,7 +180,7 @@ evidence::PinningFileRecord describe(const memcg_tree_bpf& skeleton, const FileE
   return record;
 }
 
-base::Status add_files(const memcg_tree_bpf& skeleton, const std::vector<Mount>& mounts, MemcgWalk& walk) {
+base::Status add_files(const memcg_tree_bpf& skeleton, const std::vector<host::Mount>& mounts, MemcgWalk& walk) {
   Result<std::vector<FileEntry>> files = read_map<pinning_file_key, pinning_file_value>(skeleton.maps.pinning_files);
   if (!files) {
     return files.error();
@@ -198,7 +199,8 @@ base::Status add_files(const memcg_tree_bpf& skeleton, const std::vector<Mount>&
 
 }  // namespace
 
-Result<MemcgWalk> walk_memcgs(std::int64_t expected_count, const std::vector<Mount>& mounts, const SectionLimit& section_limit) {
+Result<MemcgWalk> walk_memcgs(std::int64_t expected_count, const std::vector<host::Mount>& mounts,
+                              const SectionLimit& section_limit) {
   Skeleton skeleton;
   WalkAttempt attempt;
   for (int i = 0; i < walk_attempts; ++i) {

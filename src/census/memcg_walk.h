@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "base/result.h"
-#include "census/mount_table.h"
 #include "evidence/records.h"
+#include "host/mounts.h"
 
 namespace stallscope::census {
 
@@ -50,7 +50,7 @@ struct SectionLimit {
 /// Blocks for about 1 us per dying memory cgroup plus 50 ms. `expected_count` sizes the table of files; `mounts` turns their paths
 /// into those this process sees. Needs CAP_BPF and CAP_PERFMON (or root), Linux 5.17 and kernel BTF; the error names which of
 /// them is missing.
-[[nodiscard]] base::Result<MemcgWalk> walk_memcgs(std::int64_t expected_count, const std::vector<Mount>& mounts,
+[[nodiscard]] base::Result<MemcgWalk> walk_memcgs(std::int64_t expected_count, const std::vector<host::Mount>& mounts,
                                                   const SectionLimit& section_limit = {});
 
 }  // namespace stallscope::census

@@ -9,8 +9,8 @@
 #include <utility>
 
 #include "base/files.h"
+#include "base/numbers.h"
 #include "base/text.h"
-#include "census/numbers.h"
 
 namespace stallscope::census {
 namespace {
@@ -22,11 +22,11 @@ std::optional<evidence::SlabRecord> parse_slab(std::string_view line, std::int64
   if (fields.size() < field_count || fields.front().starts_with('#')) {
     return std::nullopt;
   }
-  const auto active = parse_number<std::int64_t>(fields[active_objects]);
-  const auto total = parse_number<std::int64_t>(fields[objects]);
-  const auto size = parse_number<std::int64_t>(fields[object_size]);
-  const auto pages = parse_number<std::int64_t>(fields[pages_per_slab]);
-  const auto slab_count = parse_number<std::int64_t>(fields[slabs]);
+  const auto active = base::parse_number<std::int64_t>(fields[active_objects]);
+  const auto total = base::parse_number<std::int64_t>(fields[objects]);
+  const auto size = base::parse_number<std::int64_t>(fields[object_size]);
+  const auto pages = base::parse_number<std::int64_t>(fields[pages_per_slab]);
+  const auto slab_count = base::parse_number<std::int64_t>(fields[slabs]);
   if (!active || !total || !size || !pages || !slab_count) {
     return std::nullopt;
   }
@@ -64,7 +64,7 @@ std::vector<evidence::MemoryRecord> parse_meminfo(std::string_view text) {
     if (fields.size() != 3 || fields[2] != "kB" || !fields[0].ends_with(':')) {
       continue;
     }
-    if (const auto kib = parse_number<std::int64_t>(fields[1])) {
+    if (const auto kib = base::parse_number<std::int64_t>(fields[1])) {
       records.push_back({std::string(fields[0].substr(0, fields[0].size() - 1)), *kib * bytes_per_kib});
     }
   }

@@ -74,19 +74,19 @@ std::string group(std::string_view heading, host::Presence presence, const host:
 
 nlohmann::ordered_json host_json(const host::HostFacts& facts) {
   const host::Kernel& kernel = facts.kernel;
-  nlohmann::ordered_json json;
-  json["hostname"] = kernel.hostname;
-  json["kernel_release"] = kernel.release;
-  json["boot_id"] = kernel.boot_id;
-  json["architecture"] = kernel.architecture;
-  json["cpus_possible"] = kernel.possible_cpus.size();
-  json["cpus_online"] = kernel.online_cpus;
-  json["timer_hz"] = kernel.timer_hz ? nlohmann::ordered_json(*kernel.timer_hz) : nlohmann::ordered_json();
-  json["preemption"] = host::preemption_name(kernel.preemption);
-  json["virtualised"] = kernel.virtualised ? nlohmann::ordered_json(*kernel.virtualised) : nlohmann::ordered_json();
-  json["memory_cgroup_version"] = facts.memory_cgroups.version;
-  json["memory_cgroup_mount"] = facts.memory_cgroups.mount_point;
-  return json;
+  nlohmann::ordered_json object;
+  object["hostname"] = kernel.hostname;
+  object["kernel_release"] = kernel.release;
+  object["boot_id"] = kernel.boot_id;
+  object["architecture"] = kernel.architecture;
+  object["cpus_possible"] = kernel.possible_cpus.size();
+  object["cpus_online"] = kernel.online_cpus;
+  object["timer_hz"] = kernel.timer_hz ? nlohmann::ordered_json(*kernel.timer_hz) : nlohmann::ordered_json();
+  object["preemption"] = host::preemption_name(kernel.preemption);
+  object["virtualised"] = kernel.virtualised ? nlohmann::ordered_json(*kernel.virtualised) : nlohmann::ordered_json();
+  object["memory_cgroup_version"] = facts.memory_cgroups.version;
+  object["memory_cgroup_mount"] = facts.memory_cgroups.mount_point;
+  return object;
 }
 
 }  // namespace

@@ -15,6 +15,10 @@ using evidence::Occupant;
 using evidence::WaitMode;
 using evidence::WaitRecord;
 
+/// The hypervisor's part of a wait is told from this on, and from one part in stolen_divisor: the kernel counts stolen time in
+/// steps of a tick, so that some of it belongs to the moments around the wait.
+constexpr std::int64_t stolen_floor_ns = 200 * base::ns_per_us;
+constexpr std::int64_t stolen_divisor = 50;
 /// What the occupants leave of a wait is rounding or the edge of a sample up to this; more is time in which nobody was seen.
 constexpr std::int64_t unseen_floor_ns = 100 * base::ns_per_us;
 
@@ -87,13 +91,20 @@ void share_out(const WaitRecord& wait, std::size_t wait_index, std::int64_t amou
     shares.push_back({ShareKind::hypervisor, amount_ns, wait_index, wait.mode, std::nullopt});
     return;
   }
+  const std::int64_t counted_ns = std::min(wait.stolen_ns, wait.length_ns());
+  const bool told_apart = counted_ns > wait.length_ns() / stolen_divisor;
+  const std::int64_t stolen_ns = told_apart ? proportion(amount_ns, counted_ns, wait.length_ns()) : 0;
+  if (stolen_ns >= stolen_floor_ns) {
+    shares.push_back({ShareKind::hypervisor, stolen_ns, wait_index, WaitMode::vcpu_stolen, std::nullopt});
+    amount_ns -= stolen_ns;
+  }
+  std::int64_t left_ns = amount_ns;
   const auto held_of = [&](const Occupant& occupant) { return std::clamp<std::int64_t>(occupant.held_ns, 0, wait.length_ns()); };
   std::int64_t held_ns = 0;
   for (const Occupant& occupant : wait.occupants) {
     held_ns += held_of(occupant);
   }
   const std::int64_t whole_ns = std::max(held_ns, wait.length_ns());
-  std::int64_t left_ns = amount_ns;
   const std::size_t first_share = shares.size();
   for (std::size_t index = 0; index < wait.occupants.size(); ++index) {
     const std::int64_t length_ns = std::min(proportion(amount_ns, held_of(wait.occupants[index]), whole_ns), left_ns);

@@ -121,6 +121,42 @@ TEST(Account, one_task_in_two_waits_is_one_share) {
   EXPECT_EQ(shares[0].length_ns, 90 * ms);
 }
 
+TEST(Account, what_was_stolen_from_a_wait_is_not_its_occupants) {
+  Evidence evidence;
+  WaitRecord& wait = add_wait(evidence, 0, WaitMode::hard_irqs_off, 0, 100 * ms);
+  hold(wait, 1, 100 * ms);
+  wait.stolen_ns = 30 * ms;
+  // Half of the wait lies in the stall: half of what was stolen, too.
+  const std::vector<Share> shares = account_ms(evidence, 0, 50);
+  ASSERT_EQ(shares.size(), 2U);
+  EXPECT_EQ(shares[0].kind, ShareKind::occupant);
+  EXPECT_EQ(shares[0].mode, WaitMode::hard_irqs_off);
+  EXPECT_EQ(shares[0].length_ns, 35 * ms);
+  EXPECT_EQ(shares[1].kind, ShareKind::hypervisor);
+  EXPECT_EQ(shares[1].mode, WaitMode::vcpu_stolen);
+  EXPECT_EQ(shares[1].length_ns, 15 * ms);
+}
+
+TEST(Account, a_moment_stolen_around_a_wait_is_not_told_apart) {
+  Evidence evidence;
+  WaitRecord& wait = add_wait(evidence, 0, WaitMode::hard_irqs_off, 0, 100 * ms);
+  hold(wait, 1, 100 * ms);
+  wait.stolen_ns = 1 * ms;
+  const std::vector<Share> shares = account_ms(evidence, 0, 100);
+  ASSERT_EQ(shares.size(), 1U);
+  EXPECT_EQ(shares[0].length_ns, 100 * ms);
+}
+
+TEST(Account, more_stolen_than_there_was_is_all_of_it) {
+  Evidence evidence;
+  WaitRecord& wait = add_wait(evidence, 0, WaitMode::softirq_delayed, 0, 100 * ms);
+  hold(wait, 1, 100 * ms);
+  wait.stolen_ns = std::numeric_limits<std::int64_t>::max();
+  const std::vector<Share> shares = account_ms(evidence, 0, 100);
+  ASSERT_EQ(shares.size(), 1U);
+  EXPECT_EQ(shares[0].kind, ShareKind::hypervisor);
+}
+
 TEST(Account, a_stolen_virtual_cpu_has_no_culprit_on_it) {
   Evidence evidence;
   hold(add_wait(evidence, 0, WaitMode::vcpu_stolen, 0, 40 * ms), 1, 40 * ms);

@@ -28,7 +28,7 @@ using base::Result;
 using base::Status;
 
 /// Longer than a recorder holds its lock for one commit.
-constexpr int busy_timeout_ms = 5000;
+constexpr int reader_busy_timeout_ms = 5000;
 
 Error read_error(const std::string& path, std::string reason, std::string hint) {
   return {"read bundle", path, std::move(reason), std::move(hint)};
@@ -127,7 +127,7 @@ class Reader {
       return code;
     }
     restrict();
-    sqlite3_busy_timeout(database_.get(), busy_timeout_ms);
+    sqlite3_busy_timeout(database_.get(), reader_busy_timeout_ms);
     const int code = database_.execute(
         "PRAGMA trusted_schema = OFF;"
         "PRAGMA cell_size_check = ON;"

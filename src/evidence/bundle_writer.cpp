@@ -29,7 +29,7 @@ using base::Result;
 using base::Status;
 
 /// Longer than any report takes to read a bundle; see commit().
-constexpr int busy_timeout_ms = 5000;
+constexpr int writer_busy_timeout_ms = 5000;
 
 // journal_mode DELETE: with a write-ahead log the newest records would live in a second file, and a bundle copied while it is
 // recorded would lack them without anybody noticing. The rollback journal exists during a transaction only. synchronous NORMAL: one
@@ -137,7 +137,7 @@ class BundleWriter::Impl {
   [[nodiscard]] Status open(const std::string& resolved_path, const RunRecord& run) {
     int code = database_.open(resolved_path, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOFOLLOW);
     if (code == SQLITE_OK) {
-      sqlite3_busy_timeout(database_.get(), busy_timeout_ms);
+      sqlite3_busy_timeout(database_.get(), writer_busy_timeout_ms);
       code = database_.execute(connection_settings + fmt::format("PRAGMA application_id = {}; PRAGMA user_version = {}; BEGIN",
                                                                  bundle_application_id, bundle_version));
     }

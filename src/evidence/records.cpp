@@ -16,10 +16,12 @@ constexpr std::array<WaitModeNames, all_wait_modes.size()> wait_mode_names = {{
     {"hard_irqs_off", "hard IRQs off"},
     {"vcpu_stolen", "virtual CPU not running"},
     {"softirq_vector", "another softirq vector"},
+    {"bh_off", "bottom halves off"},
     {"softirq_delayed", "softirq not served"},
     {"ksoftirqd_delayed", "ksoftirqd kept waiting"},
     {"napi_thread_delayed", "NAPI thread kept waiting"},
     {"net_rx_work", "long NET_RX work"},
+    {"napi_budget", "NAPI budget exhausted"},
 }};
 
 // In the order of ServedBy.

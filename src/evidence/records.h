@@ -55,7 +55,7 @@ struct ProbeRecord {
   std::int64_t sent_ns = 0;
   /// Kernel receive timestamp of the reply, or not_received.
   std::int64_t received_ns = not_received;
-  /// CPU the prober sent from.
+  /// CPU the prober sent from; of a probe sent late, the one it slept on, whose timer should have woken it.
   std::int32_t sender_cpu = -1;
 
   [[nodiscard]] bool answered() const { return received_ns != not_received; }
@@ -104,7 +104,9 @@ enum class WaitMode : std::uint8_t {
   vcpu_stolen,
   /// Another softirq vector ran while NET_RX was pending.
   softirq_vector,
-  /// NET_RX was pending and not served: bottom halves disabled, or deferred to a ksoftirqd that did not run.
+  /// Bottom halves were disabled (local_bh_disable) while NET_RX was pending.
+  bh_off,
+  /// NET_RX was pending and not served, and no sample says why.
   softirq_delayed,
   /// ksoftirqd was runnable but not running.
   ksoftirqd_delayed,
@@ -112,10 +114,13 @@ enum class WaitMode : std::uint8_t {
   napi_thread_delayed,
   /// NET_RX itself ran for long.
   net_rx_work,
+  /// NET_RX ran again and again to the end of its budget: more came than it could process.
+  napi_budget,
 };
-inline constexpr std::array<WaitMode, 7> all_wait_modes = {
-    WaitMode::hard_irqs_off,     WaitMode::vcpu_stolen,         WaitMode::softirq_vector, WaitMode::softirq_delayed,
-    WaitMode::ksoftirqd_delayed, WaitMode::napi_thread_delayed, WaitMode::net_rx_work};
+inline constexpr std::array<WaitMode, 9> all_wait_modes = {
+    WaitMode::hard_irqs_off,   WaitMode::vcpu_stolen,       WaitMode::softirq_vector,      WaitMode::bh_off,
+    WaitMode::softirq_delayed, WaitMode::ksoftirqd_delayed, WaitMode::napi_thread_delayed, WaitMode::net_rx_work,
+    WaitMode::napi_budget};
 
 /// Who had the CPU, and what it was doing there.
 struct Occupant {

@@ -2,58 +2,61 @@
 #include "host/cgroups.h"
 
 #include <algorithm>
-#include <vector>
+#include <filesystem>
+#include <string_view>
+#include <system_error>
+#include <utility>
 
 #include "base/text.h"
 
 namespace stallscope::host {
 namespace {
 
+// PROC_CGROUP_INIT_INO of include/linux/proc_ns.h: the cgroup namespace the machine booted in.
+constexpr std::string_view initial_cgroup_namespace = "cgroup:[4026531835]";
+
 bool has_word(const std::vector<std::string_view>& words, std::string_view wanted) {
   return std::find(words.begin(), words.end(), wanted) != words.end();
 }
 
-bool is_octal(char digit) {
-  return digit >= '0' && digit <= '7';
+bool controls_memory(const FileTree& files, const Mount& mount) {
+  if (mount.filesystem == "cgroup") {
+    return has_word(base::split(mount.super_options, ','), "memory");
+  }
+  if (mount.filesystem != "cgroup2") {
+    return false;
+  }
+  const std::string controllers = files.read_line(mount.mount_point + "/cgroup.controllers").value_or("");
+  return has_word(base::split_fields(controllers), "memory");
 }
 
 }  // namespace
 
-std::string unescape_mount_field(std::string_view field) {
-  std::string text;
-  for (std::size_t i = 0; i < field.size(); ++i) {
-    if (field[i] == '\\' && i + 3 < field.size() && is_octal(field[i + 1]) && is_octal(field[i + 2]) && is_octal(field[i + 3])) {
-      text += static_cast<char>(((field[i + 1] - '0') * 64) + ((field[i + 2] - '0') * 8) + (field[i + 3] - '0'));
-      i += 3;
-    } else {
-      text += field[i];
+MemoryCgroups find_memory_cgroups(const FileTree& files, const std::vector<Mount>& mounts) {
+  MemoryCgroups found;
+  for (const Mount& mount : mounts) {
+    const bool shows_root = mount.root == "/";
+    if ((found.version == 0 || (shows_root && !found.whole)) && controls_memory(files, mount)) {
+      found = {mount.filesystem == "cgroup" ? 1 : 2, mount.mount_point == "/" ? "" : mount.mount_point, "", shows_root};
     }
   }
-  return text;
+  if (found.version == 0) {
+    found.reason = "no mounted cgroup hierarchy has the memory controller";
+  }
+  std::error_code unreadable;
+  const std::filesystem::path cgroup_namespace = std::filesystem::read_symlink(files.path("/proc/self/ns/cgroup"), unreadable);
+  if (!unreadable && cgroup_namespace != initial_cgroup_namespace) {
+    found.whole = false;
+  }
+  return found;
 }
 
 MemoryCgroups find_memory_cgroups(const FileTree& files) {
-  const base::Result<std::string> mounts = files.read("/proc/self/mounts");
-  if (!mounts) {
-    return {0, "", mounts.error().message()};
+  const base::Result<std::string> mountinfo = files.read("/proc/self/mountinfo");
+  if (!mountinfo) {
+    return {0, "", mountinfo.error().message(), false};
   }
-  for (const std::string_view line : base::split(*mounts, '\n')) {
-    const std::vector<std::string_view> fields = base::split_fields(line);
-    if (fields.size() < 4) {
-      continue;
-    }
-    std::string mount_point = unescape_mount_field(fields[1]);
-    if (fields[2] == "cgroup" && has_word(base::split(fields[3], ','), "memory")) {
-      return {1, std::move(mount_point), ""};
-    }
-    if (fields[2] == "cgroup2") {
-      const std::string controllers = files.read_line(mount_point + "/cgroup.controllers").value_or("");
-      if (has_word(base::split_fields(controllers), "memory")) {
-        return {2, std::move(mount_point), ""};
-      }
-    }
-  }
-  return {0, "", "no mounted cgroup hierarchy has the memory controller"};
+  return find_memory_cgroups(files, parse_mountinfo(*mountinfo));
 }
 
 }  // namespace stallscope::host

@@ -10,11 +10,11 @@ namespace {
 
 TEST(FindMemoryCgroups, TakesVersion1WhereBothAreMounted) {
   FakeTree tree;
-  tree.add("/proc/self/mounts",
-           "tmpfs /sys/fs/cgroup tmpfs rw 0 0\n"
-           "cgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n"
-           "cgroup /sys/fs/cgroup/cpu cgroup rw,cpu 0 0\n"
-           "cgroup /sys/fs/cgroup/memory cgroup rw,relatime,memory 0 0\n")
+  tree.add("/proc/self/mountinfo",
+           "31 27 0:30 / /sys/fs/cgroup rw - tmpfs tmpfs rw\n"
+           "32 31 0:31 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"
+           "33 31 0:32 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"
+           "34 31 0:33 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,relatime,memory\n")
       .add("/sys/fs/cgroup/unified/cgroup.controllers", "\n");
   const MemoryCgroups found = find_memory_cgroups(tree.files());
   EXPECT_EQ(found.version, 1);
@@ -23,7 +23,7 @@ TEST(FindMemoryCgroups, TakesVersion1WhereBothAreMounted) {
 
 TEST(FindMemoryCgroups, TakesVersion2OnlyWithTheController) {
   FakeTree tree;
-  tree.add("/proc/self/mounts", "cgroup2 /sys/fs/cg\\040roup cgroup2 rw 0 0\n")
+  tree.add("/proc/self/mountinfo", "32 31 0:31 / /sys/fs/cg\\040roup rw - cgroup2 cgroup2 rw\n")
       .add("/sys/fs/cg roup/cgroup.controllers", "cpuset cpu io memory pids\n");
   const MemoryCgroups found = find_memory_cgroups(tree.files());
   EXPECT_EQ(found.version, 2);
@@ -34,17 +34,21 @@ TEST(FindMemoryCgroups, TakesVersion2OnlyWithTheController) {
 
 TEST(FindMemoryCgroups, SaysWhyThereIsNone) {
   FakeTree tree;
-  EXPECT_NE(find_memory_cgroups(tree.files()).reason.find("mounts"), std::string::npos);
-  tree.add("/proc/self/mounts", "proc\n\\\n\\04 \\9 cgroup cpu\n");
+  EXPECT_NE(find_memory_cgroups(tree.files()).reason.find("mountinfo"), std::string::npos);
+  tree.add("/proc/self/mountinfo", "proc\n\\\n\\04 \\9 cgroup cpu\n");
   const MemoryCgroups none = find_memory_cgroups(tree.files());
   EXPECT_EQ(none.version, 0);
   EXPECT_NE(none.reason, "");
 }
 
-TEST(UnescapeMountField, UndoesOctalEscapesOnly) {
-  EXPECT_EQ(unescape_mount_field("/a\\040b\\134c"), "/a b\\c");
-  EXPECT_EQ(unescape_mount_field("/a\\04"), "/a\\04");
-  EXPECT_EQ(unescape_mount_field("\\089"), "\\089");
+TEST(FindMemoryCgroups, PrefersTheWholeHierarchyToABindMountOfAPart) {
+  FakeTree tree;
+  tree.add("/proc/self/mountinfo",
+           "32 31 0:33 /pod /pod/cgroup rw - cgroup cgroup rw,memory\n"
+           "34 31 0:33 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n");
+  const MemoryCgroups found = find_memory_cgroups(tree.files());
+  EXPECT_EQ(found.mount_point, "/sys/fs/cgroup/memory");
+  EXPECT_TRUE(found.whole);
 }
 
 }  // namespace

@@ -174,7 +174,6 @@ Outcome test_hook(const Machine& machine, HookId id) {
     case HookId::softirq_raise:
     case HookId::softirq_entry:
     case HookId::softirq_exit:
-    case HookId::irq_handler_entry:
       return test_tracepoint(machine, id, "irq");
     case HookId::sched_switch:
     case HookId::sched_wakeup:

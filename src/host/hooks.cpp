@@ -9,7 +9,7 @@ namespace {
 constexpr std::string_view typed_since = "5.5";
 constexpr std::string_view typed_commit = "e8c423fb31fa";
 
-constexpr std::array<Hook, 22> hooks = {{
+constexpr std::array<Hook, 21> hooks = {{
     {HookId::kernel_btf, "kernel BTF", Need::essential, "describes this kernel's types, so that one tracer fits every kernel",
      "No wait can be observed: the tracer does not load.", "5.4", "341dfcf8d78e"},
     {HookId::ring_buffer, "BPF ring buffer", Need::essential, "carries what was observed out of the kernel, in order",
@@ -32,8 +32,6 @@ constexpr std::array<Hook, 22> hooks = {{
      "How long a packet lay in a software queue is not known.", typed_since, typed_commit},
     {HookId::napi_poll, "napi_poll", Need::extra, "tells how much of its budget a NAPI poll used",
      "A used-up NAPI budget shows only as time_squeeze in softnet_stat.", typed_since, typed_commit},
-    {HookId::irq_handler_entry, "irq_handler_entry", Need::extra, "marks the first interrupt after IRQs come back",
-     "The end of a stall is known only to the next timer interrupt.", typed_since, typed_commit},
     {HookId::cgroup_rstat_locked, "cgroup_rstat_locked", Need::extra, "tells when a flush of cgroup statistics begins",
      "Flushes of cgroup statistics are known by their stack only, not timed.", "6.10", "fc29e04ae1ad"},
     {HookId::cgroup_rstat_unlock, "cgroup_rstat_unlock", Need::extra, "tells when a flush of cgroup statistics ends",

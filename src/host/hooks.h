@@ -24,7 +24,6 @@ enum class HookId : std::uint8_t {
   netif_receive_skb,
   netif_rx_entry,
   napi_poll,
-  irq_handler_entry,
   cgroup_rstat_locked,
   cgroup_rstat_unlock,
   cpu_clock,

@@ -21,7 +21,7 @@ HostFacts complete() {
   HostFacts facts;
   facts.kernel.architecture = "x86_64";
   facts.capabilities.effective = ~std::uint64_t{0};
-  facts.memory_cgroups = {2, "/sys/fs/cgroup", ""};
+  facts.memory_cgroups = {2, "/sys/fs/cgroup", "", true};
   facts.symbols.presence = Presence::present;
   for (const Hook& each : all_hooks()) {
     facts.hooks.push_back({each.id, Presence::present, ""});

@@ -28,7 +28,7 @@ constexpr std::int64_t grace_limit_ns = 3 * base::ns_per_s;
 /// Between the call of run() and the first probe: lets the thread reach its sleep, so that the first probe is on time.
 constexpr std::int64_t lead_ns = base::ns_per_ms;
 /// Later than a busy scheduler makes us, earlier than a stall worth reporting.
-constexpr std::int64_t cpu_avoidance_ns = 5 * base::ns_per_ms;
+constexpr std::int64_t own_lateness_limit_ns = 5 * base::ns_per_ms;
 constexpr std::int64_t late_delivery_ns = base::ns_per_ms;
 /// Finished probes are handed over in batches of this size, or this often when they come slowly.
 constexpr std::size_t sink_batch = 256;
@@ -136,10 +136,13 @@ class Run {
     for (int attempt = 0; attempt < 2; ++attempt) {
       const std::int32_t cpu = sched_getcpu();
       const std::int64_t sent_ns = base::monotonic_ns();
+      const bool late = sent_ns - probe.intended_ns > own_lateness_limit_ns;
       error_number = socket_->send(packet);
       if (error_number == 0) {
-        session_->sent(probe, sent_ns, cpu);
-        note_lateness(sent_ns - probe.intended_ns);
+        session_->sent(probe, sent_ns, late && slept_on_cpu_ >= 0 ? slept_on_cpu_ : cpu);
+        if (late) {
+          leave_cpu();
+        }
         return;
       }
       drain_errors();
@@ -152,10 +155,10 @@ class Run {
 
   /// The timer that wakes us runs on the CPU we went to sleep on, so that is the one to leave. Once per sleep: the probes of one
   /// burst are late for the same reason.
-  void note_lateness(std::int64_t lateness_ns) {
-    if (lateness_ns > cpu_avoidance_ns && slept_on_cpu_ >= 0) {
+  void leave_cpu() {
+    if (slept_on_cpu_ >= 0 && !left_cpu_) {
       summary_.cpu_moves += thread_->avoid(slept_on_cpu_) ? 1 : 0;
-      slept_on_cpu_ = -1;
+      left_cpu_ = true;
     }
   }
 
@@ -232,6 +235,7 @@ class Run {
       return base::ok();
     }
     slept_on_cpu_ = sched_getcpu();
+    left_cpu_ = false;
     const timespec timeout{remaining_ns / base::ns_per_s, remaining_ns % base::ns_per_s};
     if (ppoll(events.data(), event_count, &timeout, nullptr) < 0 && errno != EINTR) {
       return base::errno_error("wait for", "echo replies", errno);
@@ -250,6 +254,7 @@ class Run {
   /// The last time the socket was known to hold nothing.
   std::int64_t seen_empty_ns_ = 0;
   std::int32_t slept_on_cpu_ = -1;
+  bool left_cpu_ = false;
 };
 
 std::optional<base::Error> out_of_bounds(const EchoOptions& options) {

@@ -30,11 +30,6 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
 
-in_addr address(const std::string& text) {
-  const base::Result<in_addr> resolved = resolve_target(text);
-  return resolved ? *resolved : in_addr{};
-}
-
 EchoOptions probes(const std::string& target, const std::string& netns, std::int64_t count, std::int64_t interval_ns) {
   return {.target = address(target),
           .netns = netns,

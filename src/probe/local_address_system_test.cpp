@@ -31,11 +31,6 @@ using testing::IsEmpty;
 using testing::Not;
 using testing::SizeIs;
 
-in_addr address(const std::string& text) {
-  const base::Result<in_addr> resolved = resolve_target(text);
-  return resolved ? *resolved : in_addr{};
-}
-
 TEST(NetworkNamespace, RunsInItWithoutMovingTheCaller) {
   const TestNetns netns;
   const std::uint64_t before = NetworkNamespace::own()->inode();

@@ -12,6 +12,8 @@
 #include <stdexcept>
 #include <thread>
 
+#include "probe/resolve.h"
+
 namespace stallscope::probe {
 namespace {
 
@@ -80,6 +82,11 @@ void TestNetns::ip(const std::string& arguments) const {
 
 void TestNetns::set_ipv4(const std::string& name, const std::string& value) const {
   static_cast<void>(output_of("echo '" + value + "' > /proc/sys/net/ipv4/" + name));
+}
+
+in_addr address(const std::string& text) {
+  const base::Result<in_addr> resolved = resolve_target(text);
+  return resolved ? *resolved : in_addr{};
 }
 
 void join(const TestNetns& left, const std::string& left_address, const TestNetns& right, const std::string& right_address) {

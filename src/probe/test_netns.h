@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <netinet/in.h>
+
 #include <functional>
 #include <string>
 
@@ -30,6 +32,9 @@ class TestNetns {
   base::OwnedFd fd_;
   std::string path_;
 };
+
+/// The address that `text` says.
+[[nodiscard]] in_addr address(const std::string& text);
 
 /// Joins two namespaces by a veth pair named `veth` on both sides, up, with an IPv4 address and prefix length for each.
 void join(const TestNetns& left, const std::string& left_address, const TestNetns& right, const std::string& right_address);

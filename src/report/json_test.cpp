@@ -15,12 +15,12 @@ namespace {
 using evidence::Evidence;
 using nlohmann::json;
 
-json render(const Evidence& evidence) {
+json render_as_json(const Evidence& evidence) {
   return json::parse(render_json(evidence, diagnose::diagnose(evidence)));
 }
 
 TEST(Json, has_everything_the_text_says) {
-  const json report = render(diagnose::testing::incident());
+  const json report = render_as_json(diagnose::testing::incident());
   EXPECT_EQ(report["schema_version"], json_schema_version);
   EXPECT_EQ(report["outcome"], "findings");
   EXPECT_EQ(report["run"]["start_utc"], "2026-11-23T03:04:00.000Z");
@@ -45,7 +45,7 @@ TEST(Json, has_everything_the_text_says) {
 }
 
 TEST(Json, shares_add_up_to_the_stall) {
-  const json report = render(diagnose::testing::two_causes());
+  const json report = render_as_json(diagnose::testing::two_causes());
   for (const json& stall : report["stalls"]) {
     std::int64_t sum_ns = 0;
     for (const json& share : stall["shares"]) {
@@ -64,17 +64,17 @@ TEST(Json, is_ascii_whatever_the_names_are) {
 }
 
 TEST(Json, unknown_is_null) {
-  const json report = render(diagnose::testing::stall_without_wait());
+  const json report = render_as_json(diagnose::testing::stall_without_wait());
   EXPECT_TRUE(report["stalls"][0]["cpu"].is_null());
   EXPECT_TRUE(report["stalls"][0]["mode"].is_null());
   EXPECT_TRUE(report["stalls"][0]["packets_released"].is_null());
   EXPECT_TRUE(report["census"]["memory_cgroups"].is_null());
   EXPECT_TRUE(report["findings"][0]["confidence"].is_null());
-  EXPECT_TRUE(render(diagnose::testing::passive())["probes"].is_null());
+  EXPECT_TRUE(render_as_json(diagnose::testing::passive())["probes"].is_null());
 }
 
 TEST(Json, an_empty_bundle_is_a_report) {
-  const json report = render(Evidence{});
+  const json report = render_as_json(Evidence{});
   EXPECT_EQ(report["outcome"], "clean");
   EXPECT_TRUE(report["stalls"].is_array());
   EXPECT_FALSE(report["gaps"].empty());

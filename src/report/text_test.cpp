@@ -19,7 +19,7 @@ using evidence::WaitMode;
 using ::testing::HasSubstr;
 using ::testing::Not;
 
-std::string render(const Evidence& evidence, const TextOptions& options = {}) {
+std::string render_as_text(const Evidence& evidence, const TextOptions& options = {}) {
   return render_text(evidence, diagnose::diagnose(evidence), options);
 }
 
@@ -36,15 +36,15 @@ Evidence many_stalls(int count) {
 
 TEST(Text, shows_the_ten_longest_in_order_of_time_and_counts_the_rest) {
   const Evidence evidence = many_stalls(13);
-  const std::string text = render(evidence);
+  const std::string text = render_as_text(evidence);
   EXPECT_THAT(text, HasSubstr("... and 3 more, none longer than 22.0 ms"));
   EXPECT_THAT(text, Not(HasSubstr("#3 ")));
   EXPECT_THAT(text, HasSubstr("#4 "));
   EXPECT_LT(text.find("#4 "), text.find("#13 "));
   TextOptions all;
   all.all = true;
-  EXPECT_THAT(render(evidence, all), HasSubstr("#3 "));
-  EXPECT_THAT(render(evidence, all), Not(HasSubstr("more, none longer")));
+  EXPECT_THAT(render_as_text(evidence, all), HasSubstr("#3 "));
+  EXPECT_THAT(render_as_text(evidence, all), Not(HasSubstr("more, none longer")));
 }
 
 TEST(Text, shortens_long_stacks_unless_all_is_asked_for) {
@@ -54,11 +54,11 @@ TEST(Text, shortens_long_stacks_unless_all_is_asked_for) {
     frames.push_back("function_" + std::to_string(frame));
   }
   evidence.stacks.push_back({1, frames});
-  EXPECT_THAT(render(evidence), HasSubstr("function_34 > ... >"));
-  EXPECT_THAT(render(evidence), Not(HasSubstr("function_20")));
+  EXPECT_THAT(render_as_text(evidence), HasSubstr("function_34 > ... >"));
+  EXPECT_THAT(render_as_text(evidence), Not(HasSubstr("function_20")));
   TextOptions all;
   all.all = true;
-  EXPECT_THAT(render(evidence, all), HasSubstr("function_20"));
+  EXPECT_THAT(render_as_text(evidence, all), HasSubstr("function_20"));
 }
 
 TEST(Text, prints_the_sequence_of_the_wire_when_it_has_wrapped) {
@@ -70,11 +70,11 @@ TEST(Text, prints_the_sequence_of_the_wire_when_it_has_wrapped) {
     packet.sequence += 70'000;
   }
   // 70,101 - 65,536
-  EXPECT_THAT(render(evidence), HasSubstr("probe 70101 (icmp_seq 4565)"));
+  EXPECT_THAT(render_as_text(evidence), HasSubstr("probe 70101 (icmp_seq 4565)"));
 }
 
 TEST(Text, escapes_names_from_the_kernel) {
-  const std::string text = render(diagnose::testing::hostile_names());
+  const std::string text = render_as_text(diagnose::testing::hostile_names());
   EXPECT_EQ(text.find('\x1b'), std::string::npos);
   EXPECT_EQ(text.find('\x07'), std::string::npos);
   EXPECT_EQ(text.find("\n#9"), std::string::npos);
@@ -83,22 +83,22 @@ TEST(Text, escapes_names_from_the_kernel) {
 TEST(Text, never_shortens_the_path_of_the_bundle) {
   TextOptions options;
   options.bundle_path = "/var/lib/" + std::string(100, 'd') + "/x.stall";
-  EXPECT_THAT(render(diagnose::testing::healthy_zombies(), options), HasSubstr("\n  " + options.bundle_path + "\n"));
+  EXPECT_THAT(render_as_text(diagnose::testing::healthy_zombies(), options), HasSubstr("\n  " + options.bundle_path + "\n"));
 }
 
 TEST(Text, says_which_end_held_the_packets) {
   Evidence evidence = many_stalls(1);
-  EXPECT_THAT(render(evidence), HasSubstr("1 stall, while receiving on 10.0.1.2, CPU 0"));
+  EXPECT_THAT(render_as_text(evidence), HasSubstr("1 stall, while receiving on 10.0.1.2, CPU 0"));
   for (evidence::PacketRecord& packet : evidence.packets) {
     packet.leg = packet.leg == evidence::PacketLeg::request ? evidence::PacketLeg::reply : evidence::PacketLeg::request;
   }
-  EXPECT_THAT(render(evidence), HasSubstr("1 stall, while receiving the replies, CPU 0"));
+  EXPECT_THAT(render_as_text(evidence), HasSubstr("1 stall, while receiving the replies, CPU 0"));
 }
 
 TEST(Text, does_not_claim_to_have_watched_what_was_not_traced) {
   Evidence evidence = diagnose::testing::quiet_run();
   evidence.run.traced = false;
-  const std::string text = render(evidence);
+  const std::string text = render_as_text(evidence);
   EXPECT_THAT(text, HasSubstr("The kernel was not watched"));
   EXPECT_THAT(text, Not(HasSubstr("There was none")));
 }
@@ -106,13 +106,13 @@ TEST(Text, does_not_claim_to_have_watched_what_was_not_traced) {
 TEST(Text, tells_how_the_recording_ended) {
   Evidence evidence = diagnose::testing::quiet_run();
   evidence.run.state = "interrupted";
-  EXPECT_THAT(render(evidence), HasSubstr("The recording was interrupted after 21 s of 20 s."));
+  EXPECT_THAT(render_as_text(evidence), HasSubstr("The recording was interrupted after 21 s of 20 s."));
   evidence.run.state = "recording";
-  EXPECT_THAT(render(evidence), HasSubstr("ended from outside"));
+  EXPECT_THAT(render_as_text(evidence), HasSubstr("ended from outside"));
 }
 
 TEST(Text, a_stall_with_shares_of_two_modes_names_both) {
-  const std::string text = render(diagnose::testing::two_causes());
+  const std::string text = render_as_text(diagnose::testing::two_causes());
   EXPECT_THAT(text, HasSubstr("CPU 0   hard IRQs off"));
   EXPECT_THAT(text, HasSubstr("mode: another softirq vector (TIMER)"));
 }
@@ -121,8 +121,8 @@ TEST(Text, uses_escape_sequences_only_for_colour) {
   const Evidence evidence = diagnose::testing::incident();
   TextOptions colour;
   colour.colour = true;
-  EXPECT_THAT(render(evidence, colour), HasSubstr("\x1b[1mCause"));
-  EXPECT_THAT(render(evidence), Not(HasSubstr("\x1b")));
+  EXPECT_THAT(render_as_text(evidence, colour), HasSubstr("\x1b[1mCause"));
+  EXPECT_THAT(render_as_text(evidence), Not(HasSubstr("\x1b")));
 }
 
 }  // namespace

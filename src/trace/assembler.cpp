@@ -18,11 +18,16 @@ using evidence::Occupant;
 using evidence::WaitMode;
 using evidence::WaitRecord;
 
-/// A wait is the hypervisor's when at least this part of it was stolen: with half of it gone, the guest's own code cannot be what
-/// the rest of the report would be about.
-constexpr double stolen_part = 0.5;
+/// A wait is the hypervisor's when at least this part of it was stolen; of less the diagnosis gives each its share. The rest are
+/// moments the count of stolen time does not cover exactly.
+constexpr double stolen_part = 0.9;
 /// Another vector is named as the cause when it ran for at least this part of the wait.
 constexpr double vector_part = 0.5;
+/// Bottom halves were off when they were so in at least this part of the samples of the wait.
+constexpr double bh_off_part = 0.5;
+/// include/linux/preempt.h: bit 8 says that a softirq is being served, the seven above count local_bh_disable().
+constexpr std::int32_t serving_softirq = 0x100;
+constexpr std::int32_t bh_disabled = 0xfe00;
 /// More occupants of one wait than a person reads; the rest is left unexplained.
 constexpr std::size_t occupant_limit = 8;
 /// One second of samples at 1 kHz, longer than waits that leave a machine usable; bounds memory.
@@ -89,6 +94,7 @@ base::Status WaitAssembler::on_record(const void* record, std::size_t size_bytes
     case TRACE_SOFTIRQ_LATE:
     case TRACE_NET_RX_LONG:
     case TRACE_THREAD_LATE:
+    case TRACE_BUDGET:
       if (const auto wait = record_as<trace_wait>(record, size_bytes)) {
         CpuState& cpu = cpus_[wait->cpu];
         if (wait->kind == TRACE_THREAD_LATE && wait->vector == thread_is_ksoftirqd) {
@@ -202,6 +208,9 @@ base::Status WaitAssembler::write(CpuState& cpu, const PendingWait& pending) {
       wait.mode = WaitMode::net_rx_work;
       wait.vector = net_rx_vector;
       break;
+    case TRACE_BUDGET:
+      wait.mode = WaitMode::napi_budget;
+      break;
     case TRACE_THREAD_LATE:
       wait.mode = WaitMode::napi_thread_delayed;
       wait.packets_released = -1;  // a NAPI thread's packets are not counted per run
@@ -219,6 +228,9 @@ base::Status WaitAssembler::write(CpuState& cpu, const PendingWait& pending) {
           wait.mode = WaitMode::ksoftirqd_delayed;
           culprit = &delay.task;
         }
+      }
+      if (mostly_bh_off(cpu, wait)) {
+        wait.mode = WaitMode::bh_off;
       }
       break;
     }
@@ -246,6 +258,18 @@ base::Status WaitAssembler::write(CpuState& cpu, const PendingWait& pending) {
     wait.occupants.push_back(std::move(*seen_at_end));
   }
   return sink_.add(wait);
+}
+
+bool WaitAssembler::mostly_bh_off(const CpuState& cpu, const WaitRecord& wait) {
+  std::int32_t total_count = 0;
+  std::int32_t off_count = 0;
+  for (const trace_sample& sample : cpu.samples) {
+    if (signed_ns(sample.time_ns) >= wait.start_ns && signed_ns(sample.time_ns) <= wait.end_ns && sample.preempt_count >= 0) {
+      ++total_count;
+      off_count += (sample.preempt_count & serving_softirq) == 0 && (sample.preempt_count & bh_disabled) != 0 ? 1 : 0;
+    }
+  }
+  return total_count > 0 && off_count >= bh_off_part * total_count;
 }
 
 base::Status WaitAssembler::add_sampled_occupants(const CpuState& cpu, WaitRecord& wait) {

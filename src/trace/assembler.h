@@ -52,6 +52,8 @@ class WaitAssembler {
   [[nodiscard]] base::Status write_packet(const trace_packet& packet);
   [[nodiscard]] base::Status write_flush(const trace_flush& flush);
   [[nodiscard]] base::Result<evidence::Occupant> occupant(const trace_task& task, const KernelStack& stack);
+  /// Whether the samples taken during the wait say that it was local_bh_disable() that held softirqs back.
+  [[nodiscard]] static bool mostly_bh_off(const CpuState& cpu, const evidence::WaitRecord& wait);
   [[nodiscard]] base::Status add_sampled_occupants(const CpuState& cpu, evidence::WaitRecord& wait);
 
   SymbolLookup lookup_;

@@ -298,5 +298,47 @@ TEST_F(AssemblerTest, AFailingSinkEndsTheWriting) {
   EXPECT_FALSE(assembler.finish());
 }
 
+TEST_F(AssemblerTest, ThePreemptCountTellsBottomHalvesOffFromServingASoftirq) {
+  const auto sample_at = [&](std::int64_t time_ns, std::int32_t preempt_count) {
+    trace_sample sample{};
+    sample.kind = TRACE_SAMPLE;
+    sample.time_ns = static_cast<__u64>(time_ns);
+    sample.preempt_count = preempt_count;
+    sample.task = task(7, "sender", {"cls_bpf_classify", "__dev_queue_xmit"});
+    feed(sample);
+  };
+  constexpr std::int32_t in_interrupt = 0x10000;
+  constexpr std::int32_t one_local_bh_disable = 0x200;
+  constexpr std::int32_t serving = 0x100;
+  const auto mode_of = [&](std::int64_t start_ns, std::initializer_list<std::int32_t> counts) {
+    std::int64_t time_ns = start_ns;
+    for (const std::int32_t count : counts) {
+      sample_at(time_ns += ms, count);
+    }
+    feed(wait(TRACE_SOFTIRQ_LATE, start_ns, time_ns + ms, task(7, "sender", {})));
+    EXPECT_TRUE(assembler.finish());
+    return sink.waits.back().mode;
+  };
+  EXPECT_EQ(mode_of(0, {in_interrupt | one_local_bh_disable, in_interrupt | one_local_bh_disable, in_interrupt}), WaitMode::bh_off);
+  EXPECT_EQ(mode_of(100 * ms, {in_interrupt, in_interrupt, in_interrupt | one_local_bh_disable}), WaitMode::softirq_delayed);
+  EXPECT_EQ(mode_of(200 * ms, {in_interrupt | serving | one_local_bh_disable}), WaitMode::softirq_delayed)
+      << "a softirq that takes spin_lock_bh";
+  EXPECT_EQ(mode_of(300 * ms, {-1, -1}), WaitMode::softirq_delayed) << "this kernel's preempt count is not known";
+}
+
+TEST_F(AssemblerTest, RunsToTheEndOfTheBudgetAreOneWaitOfManyPackets) {
+  trace_wait squeeze = wait(TRACE_BUDGET, 0, 40 * ms, task(15, "ksoftirqd/0", {"process_backlog", "net_rx_action"}));
+  feed(squeeze);
+  trace_release release{};
+  release.kind = TRACE_RELEASE;
+  release.number = 1;
+  release.packet_count = 21'000;
+  feed(release);
+  const evidence::WaitRecord record = only_wait();
+  EXPECT_EQ(record.mode, WaitMode::napi_budget);
+  EXPECT_EQ(record.packets_released, 21'000);
+  EXPECT_EQ(record.occupants.at(0).comm, "ksoftirqd/0");
+}
+
 }  // namespace
 }  // namespace stallscope::trace

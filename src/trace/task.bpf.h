@@ -10,8 +10,6 @@
 
 #define PF_KTHREAD 0x00200000 /* include/linux/sched.h; unchanged since 2.6.27 */
 
-const volatile __u32 kernel_stack_bytes = 16384; /* x86_64 THREAD_SIZE since 3.15, commit 6538b8ea886e */
-
 /* Appends one name; returns the new offset, or TRACE_PATH_LIMIT when it does not fit. */
 static __always_inline __u32 append_name(char* path, __u32 offset, const void* name) {
   long written;
@@ -83,6 +81,7 @@ static __always_inline struct file* task_file(struct task_struct* task, __u64 de
 /* Everything but the stack, which needs the program's own context. */
 static __noinline void describe_task(struct trace_task* out, struct task_struct* task) {
   struct pt_regs___x86* registers;
+  __u64 code_segment;
   struct file* file;
 
   out->pid = BPF_CORE_READ(task, pid);
@@ -98,7 +97,11 @@ static __noinline void describe_task(struct trace_task* out, struct task_struct*
     out->flags |= TRACE_TASK_KERNEL_THREAD;
     return;
   }
-  registers = BPF_CORE_READ(task, stack) + kernel_stack_bytes - bpf_core_type_size(struct pt_regs___x86);
+  registers = compat_user_registers(task);
+  code_segment = BPF_CORE_READ(registers, cs);
+  /* A program for 32 bits numbers its system calls otherwise; anything else here is not what user space left. */
+  if (code_segment != COMPAT_USER_CS)
+    return;
   out->flags |= TRACE_TASK_HAS_REGISTERS;
   out->syscall_number = BPF_CORE_READ(registers, orig_ax);
   out->syscall_arguments[0] = BPF_CORE_READ(registers, di);

@@ -15,6 +15,8 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "base/files.h"
+#include "base/numbers.h"
 #include "base/owned_fd.h"
 #include "bpf/load.h"
 #include "bpf/ring_buffer.h"
@@ -27,6 +29,8 @@
 
 namespace stallscope::trace {
 namespace {
+
+constexpr __u64 ns_per_us = 1000;
 
 using WaitSkeleton = bpf::Skeleton<wait_bpf, &wait_bpf::destroy>;
 
@@ -41,18 +45,25 @@ struct TracepointProgram {
   host::HookId hook;
 };
 
-std::array<TracepointProgram, 10> tracepoint_programs(const wait_bpf& skeleton) {
+std::array<TracepointProgram, 11> tracepoint_programs(const wait_bpf& skeleton) {
   const auto& programs = skeleton.progs;
   return {{{programs.on_hrtimer_expire, host::HookId::hrtimer_expire_entry},
            {programs.on_softirq_raise, host::HookId::softirq_raise},
            {programs.on_softirq_entry, host::HookId::softirq_entry},
            {programs.on_softirq_exit, host::HookId::softirq_exit},
+           {programs.on_napi_poll, host::HookId::napi_poll},
            {programs.on_sched_wakeup, host::HookId::sched_wakeup},
            {programs.on_sched_switch, host::HookId::sched_switch},
            {programs.on_rstat_locked, host::HookId::cgroup_rstat_locked},
            {programs.on_rstat_unlock, host::HookId::cgroup_rstat_unlock},
            {programs.on_netif_rx, host::HookId::netif_rx_entry},
            {programs.on_netif_receive_skb, host::HookId::netif_receive_skb}}};
+}
+
+/// The number in a file of /proc/sys, or what the kernel starts with.
+__u64 sysctl_or(const std::string& path, __u64 initial) {
+  const base::Result<std::string> text = base::read_file(path);
+  return text ? base::parse_number<__u64>(text->substr(0, text->find('\n'))).value_or(initial) : initial;
 }
 
 evidence::GapRecord gap(host::HookId id, std::string reason) {
@@ -122,6 +133,9 @@ base::Status Tracer::Impl::load(const host::Btf& btf) {
     return load_error(errno);
   }
   skeleton_->rodata->threshold_ns = static_cast<__u64>(options_.wait_threshold_ns);
+  skeleton_->rodata->budget_packets = sysctl_or("/proc/sys/net/core/netdev_budget", skeleton_->rodata->budget_packets);
+  skeleton_->rodata->budget_ns =
+      sysctl_or("/proc/sys/net/core/netdev_budget_usecs", skeleton_->rodata->budget_ns / ns_per_us) * ns_per_us;
   if (options_.icmp_identifier) {
     skeleton_->rodata->icmp_identifier = __builtin_bswap16(*options_.icmp_identifier);
     skeleton_->rodata->watch_probes = true;

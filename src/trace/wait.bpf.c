@@ -25,10 +25,11 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define NET_RX_SOFTIRQ 3
 const volatile __u64 threshold_ns = 1000000;
+/* net.core.netdev_budget and netdev_budget_usecs: where one NET_RX run ends although there is more. */
+const volatile __u64 budget_packets = 300;
+const volatile __u64 budget_ns = 2000000;
 /* After a wait, a NET_RX run that begins within this time is the one that releases what had waited. */
 #define RELEASE_WINDOW_NS 1000000
-/* Steal is accounted on timer ticks; after this long at least one has passed (HZ >= 100). */
-#define STEAL_SETTLE_NS 20000000
 
 struct cpu_state {
   /* Last sign that this CPU served interrupts or switched tasks. */
@@ -37,6 +38,11 @@ struct cpu_state {
   __u64 rx_raised_ns;
   __u64 rx_entered_ns;
   __u64 rx_packets;
+  /* What its NAPI polls have processed. */
+  __u64 rx_work;
+  /* Start of the first of NET_RX runs in a row that all ended at the budget, 0 for none. */
+  __u64 squeezed_since_ns;
+  __u64 squeezed_packets;
   /* Another vector running since, 0 for none; and the one that ran longest since the raise. */
   __u64 vector_entered_ns;
   __u64 longest_vector_ns;
@@ -50,9 +56,11 @@ struct cpu_state {
   __u64 wait_number;
   __u64 release_number;
   __u64 release_until_ns;
-  __u64 steal_number;
-  __u64 steal_due_ns;
+  __u64 steal_number; /* 0: nothing to report */
   __u64 steal_before_ns;
+  __u64 steal_clock_ns;
+  /* What had been stolen when a sample last found nothing waiting, 0 before the first. */
+  __u64 steal_quiet_ns;
 };
 
 struct {
@@ -94,34 +102,38 @@ static __always_inline struct trace_wait* begin_wait(struct cpu_state* state, __
 
 static __always_inline void finish_wait(struct cpu_state* state, struct trace_wait* wait, void* ctx) {
   struct task_struct* task = (void*)bpf_get_current_task();
+  struct compat_steal steal;
 
   describe_task(&wait->task, task);
   wait->task.stack_bytes = bpf_get_stack(ctx, wait->task.stack, sizeof(wait->task.stack), 0);
   state->release_number = wait->number;
   state->release_until_ns = wait->end_ns + RELEASE_WINDOW_NS;
-  state->steal_number = wait->number;
-  state->steal_before_ns = compat_steal_ns(task);
-  state->steal_due_ns = wait->end_ns + STEAL_SETTLE_NS;
+  steal = compat_steal(task);
+  state->steal_number = steal.clock_ns ? wait->number : 0;
+  state->steal_before_ns = state->steal_quiet_ns ? state->steal_quiet_ns : steal.stolen_ns;
+  state->steal_clock_ns = steal.clock_ns;
   bpf_ringbuf_submit(wait, 0);
 }
 
+/* Called until the scheduler's clock has taken a step after the wait, mostly at the next tick: the count of stolen time then
+ * includes all of the wait, and began shortly before it. */
 static __noinline void report_steal(struct cpu_state* state) {
-  __u64 steal_ns = compat_steal_ns((void*)bpf_get_current_task());
-  struct trace_steal* steal;
+  struct compat_steal steal = compat_steal((void*)bpf_get_current_task());
+  struct trace_steal* record;
 
-  state->steal_due_ns = 0;
-  if (steal_ns == COMPAT_STEAL_UNKNOWN)
+  if (steal.clock_ns == state->steal_clock_ns)
     return;
-  steal = bpf_ringbuf_reserve(&events, sizeof(*steal), 0);
-  if (!steal) {
+  record = bpf_ringbuf_reserve(&events, sizeof(*record), 0);
+  if (record) {
+    record->kind = TRACE_STEAL;
+    record->cpu = bpf_get_smp_processor_id();
+    record->number = state->steal_number;
+    record->stolen_ns = steal.stolen_ns - state->steal_before_ns;
+    bpf_ringbuf_submit(record, 0);
+  } else {
     count_lost();
-    return;
   }
-  steal->kind = TRACE_STEAL;
-  steal->cpu = bpf_get_smp_processor_id();
-  steal->number = state->steal_number;
-  steal->stolen_ns = steal_ns - state->steal_before_ns;
-  bpf_ringbuf_submit(steal, 0);
+  state->steal_number = 0;
 }
 
 /* Hard interrupts off: the first timer that expires afterwards is late, and nothing else was served in between. */
@@ -135,7 +147,7 @@ int BPF_PROG(on_hrtimer_expire, struct hrtimer* timer, void* base_now) {
 
   if (!state)
     return 0;
-  if (state->steal_due_ns && now > state->steal_due_ns)
+  if (state->steal_number)
     report_steal(state);
   silent_since = state->alive_ns;
   state->alive_ns = now;
@@ -194,6 +206,7 @@ int BPF_PROG(on_softirq_entry, unsigned int vector) {
   state->rx_raised_ns = 0;
   state->rx_entered_ns = now;
   state->rx_packets = 0;
+  state->rx_work = 0;
   if (!raised || now - raised < threshold_ns)
     return 0;
   wait = begin_wait(state, TRACE_SOFTIRQ_LATE);
@@ -224,6 +237,24 @@ static __noinline void report_release(struct cpu_state* state) {
   bpf_ringbuf_submit(release, 0);
 }
 
+/* Runs that each ended at the budget, until one emptied the queues. */
+static __noinline void report_squeeze(struct cpu_state* state, void* ctx, __u64 now) {
+  __u64 since = state->squeezed_since_ns;
+  struct trace_wait* wait;
+
+  state->squeezed_since_ns = 0;
+  if (now - since < threshold_ns)
+    return;
+  wait = begin_wait(state, TRACE_BUDGET);
+  if (!wait)
+    return;
+  wait->earliest_start_ns = since;
+  wait->latest_start_ns = since;
+  wait->end_ns = now;
+  finish_wait(state, wait, ctx);
+  state->rx_packets = state->squeezed_packets; /* of all these runs: the release that is reported next */
+}
+
 SEC("tp_btf/softirq_exit")
 int BPF_PROG(on_softirq_exit, unsigned int vector) {
   struct cpu_state* state = this_cpu();
@@ -244,9 +275,17 @@ int BPF_PROG(on_softirq_exit, unsigned int vector) {
   }
   entered = state->rx_entered_ns;
   state->rx_entered_ns = 0;
-  /* Raised again while it ran: what came until now was this run's to serve. */
-  if (state->rx_raised_ns)
+  state->squeezed_packets += state->rx_packets;
+  if (state->rx_raised_ns) {
+    /* Raised again while it ran: what came until now was this run's to serve, up to its budget. */
     state->rx_raised_ns = now;
+    if (!state->squeezed_since_ns && entered && (state->rx_work >= budget_packets || now - entered >= budget_ns))
+      state->squeezed_since_ns = entered;
+    if (state->squeezed_since_ns == entered)
+      state->squeezed_packets = state->rx_packets;
+  } else if (state->squeezed_since_ns) {
+    report_squeeze(state, ctx, now);
+  }
   if (state->release_number) {
     if (entered && entered < state->release_until_ns)
       report_release(state);
@@ -348,16 +387,21 @@ SEC("perf_event")
 int on_cpu_clock(void* ctx) {
   struct cpu_state* state = this_cpu();
   __u64 now = bpf_ktime_get_ns();
-  struct trace_sample* sample;
   __u64 patience = threshold_ns / 2;
+  struct trace_sample* sample;
+  struct compat_steal steal;
 
   if (!state)
     return 0;
   if (!(state->rx_raised_ns && now - state->rx_raised_ns > patience) &&
       !(state->rx_entered_ns && now - state->rx_entered_ns > patience) &&
+      !(state->squeezed_since_ns && now - state->squeezed_since_ns > patience) &&
       !(state->vector_entered_ns && now - state->vector_entered_ns > patience) &&
-      !(state->ksoftirqd_woken_ns && now - state->ksoftirqd_woken_ns > patience))
+      !(state->ksoftirqd_woken_ns && now - state->ksoftirqd_woken_ns > patience)) {
+    steal = compat_steal((void*)bpf_get_current_task());
+    state->steal_quiet_ns = steal.stolen_ns;
     return 0;
+  }
   sample = bpf_ringbuf_reserve(&events, sizeof(*sample), 0);
   if (!sample) {
     count_lost();
@@ -366,6 +410,8 @@ int on_cpu_clock(void* ctx) {
   sample->kind = TRACE_SAMPLE;
   sample->cpu = bpf_get_smp_processor_id();
   sample->time_ns = now;
+  sample->preempt_count = compat_preempt_count();
+  sample->pad = 0;
   describe_task(&sample->task, (void*)bpf_get_current_task());
   sample->task.stack_bytes = bpf_get_stack(ctx, sample->task.stack, sizeof(sample->task.stack), 0);
   bpf_ringbuf_submit(sample, 0);
@@ -411,6 +457,15 @@ int BPF_PROG(on_rstat_unlock, struct cgroup* cgroup, int cpu, bool contended) {
   bpf_get_current_comm(flush->comm, sizeof(flush->comm));
   flush->cgroup_bytes = cgroup_names(flush->cgroup, cgroup);
   bpf_ringbuf_submit(flush, 0);
+  return 0;
+}
+
+SEC("tp_btf/napi_poll")
+int BPF_PROG(on_napi_poll, void* napi, int work, int budget) {
+  struct cpu_state* state = this_cpu();
+
+  if (state)
+    state->rx_work += work;
   return 0;
 }
 

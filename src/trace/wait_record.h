@@ -30,6 +30,7 @@ enum trace_kind {
   TRACE_STEAL = 7,
   TRACE_FLUSH = 8,
   TRACE_PACKET = 9,
+  TRACE_BUDGET = 10,
 };
 
 enum trace_task_flag {
@@ -55,7 +56,7 @@ struct trace_task {
   char file[TRACE_PATH_BYTES];
 };
 
-/* TRACE_IRQS_OFF, TRACE_SOFTIRQ_LATE, TRACE_NET_RX_LONG, TRACE_THREAD_LATE. */
+/* TRACE_IRQS_OFF, TRACE_SOFTIRQ_LATE, TRACE_NET_RX_LONG, TRACE_THREAD_LATE, TRACE_BUDGET. */
 struct trace_wait {
   __u32 kind;
   __u32 cpu;
@@ -75,6 +76,8 @@ struct trace_sample {
   __u32 kind;
   __u32 cpu;
   __u64 time_ns;
+  __s32 preempt_count; /* of what the sample interrupted, and the interrupt itself; negative: not known */
+  __u32 pad;
   struct trace_task task;
 };
 
@@ -86,7 +89,7 @@ struct trace_release {
   __u64 packet_count;
 };
 
-/* TRACE_STEAL: how much steal time the kernel has accounted to the CPU since just before the wait's end. */
+/* TRACE_STEAL: how much steal time the kernel has accounted to the CPU from shortly before the wait to its next tick. */
 struct trace_steal {
   __u32 kind;
   __u32 cpu;
@@ -135,7 +138,7 @@ enum trace_counter {
 /* What clang lays out for BPF must be what the host's compiler expects. */
 static_assert(sizeof(struct trace_task) == 96 + (8 * TRACE_STACK_FRAMES) + (2 * TRACE_PATH_BYTES));
 static_assert(sizeof(struct trace_wait) == 56 + sizeof(struct trace_task));
-static_assert(sizeof(struct trace_sample) == 16 + sizeof(struct trace_task));
+static_assert(sizeof(struct trace_sample) == 24 + sizeof(struct trace_task));
 static_assert(sizeof(struct trace_release) == 24);
 static_assert(sizeof(struct trace_steal) == 24);
 static_assert(sizeof(struct trace_flush) == 56 + TRACE_PATH_BYTES);

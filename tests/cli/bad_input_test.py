@@ -103,7 +103,7 @@ class Doctor(unittest.TestCase):
 
     def test_nonsense_in_every_file_does_no_harm(self):
         with tempfile.TemporaryDirectory() as root:
-            for name in ("proc/self/status", "proc/self/mounts", "proc/kallsyms", "proc/config.gz", "proc/cpuinfo", "proc/cmdline",
+            for name in ("proc/self/status", "proc/self/mountinfo", "proc/kallsyms", "proc/config.gz", "proc/cpuinfo", "proc/cmdline",
                          "proc/sys/kernel/osrelease", "proc/sys/kernel/kptr_restrict", "sys/devices/system/cpu/online",
                          "sys/kernel/btf/vmlinux", "sys/kernel/security/lockdown"):
                 file = pathlib.Path(root) / name

@@ -157,6 +157,7 @@ std::vector<Suspect> suspects(const Context& context, const std::vector<Claim>& 
     }
   }
   std::vector<Suspect> found;
+  found.reserve(by_task.size());
   for (auto& [task, suspect] : by_task) {
     found.push_back(std::move(suspect));
   }

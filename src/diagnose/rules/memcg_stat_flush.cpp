@@ -265,19 +265,22 @@ std::optional<std::string> describe_zombies(const Context& context, const MemcgC
       fmt::format("{} of {} memory cgroups are dying", base::format_count(*counts.dying), base::format_count(*counts.total));
   const std::vector<PinningFileRecord>& files = context.evidence.pinning_files;
   if (!files.empty()) {
-    std::int64_t charged_bytes = 0;
-    std::int64_t pinned_count = 0;
-    for (const PinningFileRecord& file : files) {
-      charged_bytes = saturating_add(charged_bytes, file.charged_bytes);
-      pinned_count = saturating_add(pinned_count, file.memcg_count);
-    }
     const auto worst =
         std::max_element(files.begin(), files.end(), [](const auto& a, const auto& b) { return a.memcg_count < b.memcg_count; });
-    // A handful that is pinned by something else does not change the advice.
-    const bool nearly_all = pinned_count >= *counts.dying - (*counts.dying / 20);
-    text += fmt::format("; {} of page cache in {} file{} pin{} {}: {}", base::format_bytes(charged_bytes),
-                        base::format_count(static_cast<std::int64_t>(files.size())), files.size() == 1 ? "" : "s",
-                        files.size() == 1 ? "s" : "", nearly_all ? "them" : base::format_count(pinned_count), worst->path);
+    // What is charged to them is more than the file's own pages where they hold other memory as well.
+    const std::string pinned =
+        worst->memcg_count == *counts.dying ? "all of them" : fmt::format("{} of them", base::format_count(worst->memcg_count));
+    text +=
+        fmt::format("; pages of {} pin {}, to which {} are charged", worst->path, pinned, base::format_bytes(worst->charged_bytes));
+    std::int64_t others_count = 0;
+    for (const PinningFileRecord& file : files) {
+      others_count = saturating_add(others_count, file.memcg_count);
+    }
+    others_count = saturating_subtract(others_count, worst->memcg_count);
+    if (others_count > 0) {
+      text += fmt::format("; {} other file{} pin{} {}", base::format_count(static_cast<std::int64_t>(files.size()) - 1),
+                          files.size() == 2 ? "" : "s", files.size() == 2 ? "s" : "", base::format_count(others_count));
+    }
   }
   return text;
 }

@@ -40,6 +40,8 @@ struct Rule {
 [[nodiscard]] std::optional<Finding> vcpu_stolen(const Context& context);
 [[nodiscard]] std::optional<Finding> softirq_vector(const Context& context);
 [[nodiscard]] std::optional<Finding> net_rx_work(const Context& context);
+[[nodiscard]] std::optional<Finding> napi_budget(const Context& context);
+[[nodiscard]] std::optional<Finding> bh_off_section(const Context& context);
 [[nodiscard]] std::optional<Finding> thread_delay(const Context& context);
 [[nodiscard]] std::optional<Finding> irq_off_section(const Context& context);
 [[nodiscard]] std::optional<Finding> unexplained(const Context& context);

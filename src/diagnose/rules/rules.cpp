@@ -8,11 +8,13 @@
 namespace stallscope::diagnose::rules {
 namespace {
 
-constexpr std::array<Rule, 7> rules_in_order = {{
+constexpr std::array<Rule, 9> rules_in_order = {{
     {"memcg-stat-flush", "Flushing memory cgroup statistics", memcg_stat_flush},
     {"vcpu-stolen", "The hypervisor did not run the virtual CPU", vcpu_stolen},
     {"softirq-vector", "Another softirq vector ran for long", softirq_vector},
     {"net-rx-work", "Receiving itself took long", net_rx_work},
+    {"napi-budget", "More packets than the NAPI budget allows for", napi_budget},
+    {"bh-off-section", "Bottom halves were off for long", bh_off_section},
     {"thread-delay", "A task kept softirqs or their thread waiting", thread_delay},
     {"irq-off-section", "Interrupts were off for long", irq_off_section},
     {"unexplained", "Not explained by what was observed", unexplained},

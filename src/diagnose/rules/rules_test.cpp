@@ -51,7 +51,7 @@ TEST(MemcgStatFlush, explains_the_incident) {
   EXPECT_EQ(finding.explained_ns, diagnosis.stalled_ns);
   EXPECT_EQ(finding.confidence, Confidence::high);
   EXPECT_THAT(finding.evidence_for, Contains(HasSubstr("3 of 3 stalls (p < 0.001); one read takes 96.7 ms, 1.9 us per zombie")));
-  EXPECT_THAT(finding.evidence_for, Contains(HasSubstr("pins them: /dev/shm/pins")));
+  EXPECT_THAT(finding.evidence_for, Contains(HasSubstr("pages of /dev/shm/pins pin all of them, to which 195 MiB are charged")));
   EXPECT_THAT(finding.next_steps, Contains(HasSubstr("cadvisor (pid 4121) read memory.stat less often; it stalled this host "
                                                      "about every 5.0 s")));
 }

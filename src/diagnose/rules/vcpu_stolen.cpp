@@ -22,13 +22,27 @@ std::optional<Finding> vcpu_stolen(const Context& context) {
     return std::nullopt;
   }
   std::int64_t stolen_ns = 0;
+  std::vector<Claim> late_timers;
+  std::vector<Claim> counted;
   for (const Claim& claim : finding.claims) {
     stolen_ns += claim.length_ns;
+    const Share& share = context.stalls[claim.stall].shares[claim.share];
+    if (share.wait) {
+      const bool whole_wait = context.evidence.waits[*share.wait].mode == evidence::WaitMode::vcpu_stolen;
+      (whole_wait ? late_timers : counted).push_back(claim);
+    }
   }
   finding.cause = fmt::format("the hypervisor did not run the virtual CPU for up to {}",
                               base::format_duration(longest_claim_ns(finding.claims)));
-  finding.evidence_for.push_back(fmt::format("a timer came late while user space had the CPU, which cannot hold timers back, in {}",
-                                             of_stalls(stall_count(finding.claims), context)));
+  if (!late_timers.empty()) {
+    finding.evidence_for.push_back(fmt::format("a timer came late although nothing on the CPU could hold timers back, in {}",
+                                               of_stalls(stall_count(late_timers), context)));
+  }
+  if (!counted.empty()) {
+    finding.evidence_for.push_back(fmt::format("the kernel counted part of the time as stolen, up to {}, in {}",
+                                               base::format_duration(longest_claim_ns(counted)),
+                                               of_stalls(stall_count(counted), context)));
+  }
   const double steal = steal_fraction(context);
   const auto run_ns = saturating_subtract(context.evidence.run.end_ns, context.evidence.run.start_ns);
   if (steal < 0) {

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "census/mount_table.h"
+#include "host/mounts.h"
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-namespace stallscope::census {
+namespace stallscope::host {
 namespace {
 
 constexpr std::uint32_t disk = 254U << 20U;
@@ -74,4 +74,4 @@ TEST(PathThroughMounts, AMountBelowALaterOneIsHidden) {
 }
 
 }  // namespace
-}  // namespace stallscope::census
+}  // namespace stallscope::host

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-namespace stallscope::census {
+namespace stallscope::host {
 
 /// A line of /proc/self/mountinfo (proc(5)), its escapes undone.
 struct Mount {
@@ -30,4 +30,4 @@ struct Mount {
 /// others do not count. Nowhere mounted: `path` as it is.
 [[nodiscard]] std::string path_through_mounts(const std::vector<Mount>& mounts, std::uint32_t device, const std::string& path);
 
-}  // namespace stallscope::census
+}  // namespace stallscope::host

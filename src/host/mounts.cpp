@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "census/mount_table.h"
+#include "host/mounts.h"
 
 #include <algorithm>
 #include <charconv>
 #include <optional>
 
+#include "base/numbers.h"
 #include "base/text.h"
-#include "census/numbers.h"
 
-namespace stallscope::census {
+namespace stallscope::host {
 namespace {
 
 /// mountinfo writes space, tab, newline and backslash as \040, \011, \012 and \134.
@@ -34,8 +34,8 @@ std::string undo_octal_escapes(std::string_view text) {
 
 std::optional<std::uint32_t> parse_device(std::string_view text) {
   const std::size_t colon = std::min(text.find(':'), text.size() - 1);
-  const auto major = parse_number<std::uint32_t>(text.substr(0, colon));
-  const auto minor = parse_number<std::uint32_t>(text.substr(colon + 1));
+  const auto major = base::parse_number<std::uint32_t>(text.substr(0, colon));
+  const auto minor = base::parse_number<std::uint32_t>(text.substr(colon + 1));
   return major && minor ? std::optional(*major << 20U | *minor) : std::nullopt;
 }
 
@@ -46,8 +46,8 @@ std::optional<Mount> parse_mount(std::string_view line) {
     return std::nullopt;
   }
   const auto separator = std::find(fields.begin() + first_optional_field, fields.end(), "-");
-  const auto id = parse_number<std::int32_t>(fields[0]);
-  const auto parent_id = parse_number<std::int32_t>(fields[1]);
+  const auto id = base::parse_number<std::int32_t>(fields[0]);
+  const auto parent_id = base::parse_number<std::int32_t>(fields[1]);
   const std::optional<std::uint32_t> device = parse_device(fields[2]);
   if (fields.end() - separator < 3 || !id || !parent_id || !device) {
     return std::nullopt;
@@ -129,4 +129,4 @@ std::string path_through_mounts(const std::vector<Mount>& mounts, std::uint32_t 
   return best->mount_point == "/" ? below : best->mount_point + below;
 }
 
-}  // namespace stallscope::census
+}  // namespace stallscope::host

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <system_error>
 
-namespace stallscope::census {
+namespace stallscope::base {
 
 /// The decimal number that is the whole of `text`; nothing for anything else, also where it does not fit.
 template <typename Number>
@@ -17,4 +17,4 @@ template <typename Number>
   return error == std::errc{} && stopped == end ? std::optional(number) : std::nullopt;
 }
 
-}  // namespace stallscope::census
+}  // namespace stallscope::base
