@@ -2,9 +2,9 @@
 #include "lab/undo.h"
 
 #include <gtest/gtest.h>
-#include <stdlib.h>
 #include <unistd.h>
 
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <vector>
@@ -16,13 +16,13 @@ namespace {
 
 class UndoTest : public testing::Test {
  protected:
-  UndoTest() {
+  void SetUp() override {
     std::string name = (std::filesystem::temp_directory_path() / "stallscope-undo-XXXXXX").string();
     folder_ = ::mkdtemp(name.data());
     records_ = folder_ + "/records";
     write(setting(), "1\n");
   }
-  ~UndoTest() override { std::filesystem::remove_all(folder_); }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
 
   [[nodiscard]] std::string setting() const { return folder_ + "/setting"; }
   static void write(const std::string& path, const std::string& text) { std::ofstream(path) << text; }
@@ -88,6 +88,34 @@ TEST_F(UndoTest, ASettingThatHasGoneNeedsNoRestoring) {
   std::filesystem::remove(setting());
   EXPECT_TRUE(undo_leftovers(ignore, records_));
   EXPECT_FALSE(std::filesystem::exists(records_));
+}
+
+TEST_F(UndoTest, ADamagedRecordIsReportedAndKept) {
+  for (const char* text : {"", "nonsense", "[]", R"({"path":1,"text":2})", R"({"run":"rm"})", R"({"run":[]})", R"({"run":[1]})"}) {
+    std::filesystem::create_directory(records_);
+    write(records_ + "/0001", text);
+    const base::Result<bool> found = undo_leftovers(ignore, records_);
+    ASSERT_FALSE(found) << text;
+    EXPECT_EQ(found.error().object, records_ + "/0001");
+    EXPECT_TRUE(std::filesystem::exists(records_ + "/0001"));
+  }
+}
+
+TEST_F(UndoTest, WhatWasOnlyBegunToBeWrittenDownIsRemoved) {
+  std::filesystem::create_directory(records_);
+  write(records_ + "/.draft", "{");
+  EXPECT_FALSE(*undo_leftovers(ignore, records_));
+  EXPECT_FALSE(std::filesystem::exists(records_));
+}
+
+TEST_F(UndoTest, ALaterChangeIsUndoneFirstThoughAnEarlierOneHasGone) {
+  base::Result<Undo> first = Undo::by_running({"true"}, records_);
+  kill(Undo::of_writing(setting(), "2", records_));
+  ASSERT_TRUE(first);
+  ASSERT_TRUE(first->now());
+  kill(Undo::of_writing(setting(), "3", records_));
+  ASSERT_TRUE(undo_leftovers(ignore, records_));
+  EXPECT_EQ(read(setting()), "1\n");
 }
 
 TEST_F(UndoTest, AChangeThatCannotBeMadeLeavesNoRecord) {

@@ -13,7 +13,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 const volatile __u64 length_ns = 0;
 /* Of the culprit's own packets; what else leaves by the device is left alone. */
 const volatile __u32 mark = 0;
-const volatile bool healthy = false;
+const volatile __u8 healthy = 0;
 
 /* Written by the program, read by the culprit when its call has returned. */
 __u64 started_ns = 0;

@@ -36,11 +36,16 @@ constexpr std::array<KernelNeed, 1> needs = {{{KernelNeed::Kind::function, "bpf_
 
 /// Both the hook and the program go with the device, and that with the process's namespace.
 Status attach(bh_off_section_bpf& programs, int interface_index) {
-  LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = interface_index, .attach_point = BPF_TC_EGRESS);
+  bpf_tc_hook hook{};
+  hook.sz = sizeof hook;
+  hook.ifindex = interface_index;
+  hook.attach_point = BPF_TC_EGRESS;
   if (const int error = bpf_tc_hook_create(&hook); error != 0) {
     return program_error(bh_off_section, "make a hook (CONFIG_NET_SCH_INGRESS) for", -error);
   }
-  LIBBPF_OPTS(bpf_tc_opts, options, .prog_fd = bpf_program__fd(programs.progs.on_egress));
+  bpf_tc_opts options{};
+  options.sz = sizeof options;
+  options.prog_fd = bpf_program__fd(programs.progs.on_egress);
   if (const int error = bpf_tc_attach(&hook, &options); error != 0) {
     return program_error(bh_off_section, "attach (CONFIG_NET_CLS_BPF)", -error);
   }
@@ -59,7 +64,7 @@ Result<PreparedCulprit> prepare(const RunOptions& options) {
   }
   programs->rodata->length_ns = static_cast<__u64>(options.settings.value(parameters[0]));
   programs->rodata->mark = packet_mark;
-  programs->rodata->healthy = options.healthy;
+  programs->rodata->healthy = options.healthy ? 1 : 0;
   if (const int error = bh_off_section_bpf::load(programs.get()); error != 0) {
     return program_error(bh_off_section, "load", -error);
   }
@@ -67,7 +72,7 @@ Result<PreparedCulprit> prepare(const RunOptions& options) {
     return attached.error();
   }
   return PreparedCulprit{[programs, sender]() -> Result<Turn> {
-    const std::int64_t seen_ns = static_cast<std::int64_t>(programs->bss->ended_ns);
+    const auto seen_ns = static_cast<std::int64_t>(programs->bss->ended_ns);
     // Of what it is told that the packet was dropped nothing follows: that is what the program does with it.
     static_cast<void>(::send(sender->socket.get(), "", 1, 0));
     const Stall stall{.start_ns = static_cast<std::int64_t>(programs->bss->started_ns),

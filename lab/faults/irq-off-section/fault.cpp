@@ -54,7 +54,7 @@ Result<PreparedCulprit> prepare(const RunOptions& options) {
   programs->rodata->culprit_tgid = static_cast<__u32>(::getpid());
   programs->rodata->length_ns = static_cast<__u64>(options.settings.value(parameters[0]));
   programs->rodata->syscall_number = SYS_write;
-  programs->rodata->healthy = options.healthy;
+  programs->rodata->healthy = options.healthy ? 1 : 0;
   if (const int error = irq_off_section_bpf::load(programs.get()); error != 0) {
     return program_error(irq_off_section, "load", -error);
   }

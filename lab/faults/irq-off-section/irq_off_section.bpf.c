@@ -18,7 +18,7 @@ extern void bpf_local_irq_restore(unsigned long* flags) __ksym;
 const volatile __u32 culprit_tgid = 0;
 const volatile __u64 length_ns = 0;
 const volatile __s64 syscall_number = 0;
-const volatile bool healthy = false;
+const volatile __u8 healthy = 0;
 
 /* Written by the program, read by the culprit when its call has returned. */
 __u64 started_ns = 0;

@@ -41,7 +41,8 @@ Result<Turn> start_and_wait(softirq_vector_bpf& programs) {
   constexpr std::int64_t bound_ns = 5 * base::ns_per_s;
   const volatile __u64& runs = programs.bss->runs;
   const __u64 runs_before = runs;
-  LIBBPF_OPTS(bpf_test_run_opts, options);
+  bpf_test_run_opts options{};
+  options.sz = sizeof options;
   const int error = bpf_prog_test_run_opts(bpf_program__fd(programs.progs.start_timer), &options);
   if (error != 0 || options.retval != 0) {
     return program_error(softirq_vector, "run", error != 0 ? -error : EINVAL);
@@ -67,7 +68,7 @@ Result<PreparedCulprit> prepare(const RunOptions& options) {
   }
   programs->rodata->length_ns = static_cast<__u64>(options.settings.value(parameters[0]));
   programs->rodata->delay_ns = delay_ns;
-  programs->rodata->healthy = options.healthy;
+  programs->rodata->healthy = options.healthy ? 1 : 0;
   if (const int error = softirq_vector_bpf::load(programs.get()); error != 0) {
     return program_error(softirq_vector, "load", -error);
   }

@@ -14,7 +14,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 const volatile __u64 length_ns = 0;
 const volatile __u64 delay_ns = 0;
-const volatile bool healthy = false;
+const volatile __u8 healthy = 0;
 
 /* Written by the callback; `runs` last. */
 __u64 started_ns = 0;
