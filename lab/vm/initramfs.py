@@ -38,6 +38,7 @@ tar -C /result -cz . >/dev/ttyS1
 dmesg -n 1
 poweroff -f
 """
+NO_IP = "Install the Debian package iproute2."
 
 
 class Cpio:
@@ -74,14 +75,14 @@ def build(kernel, command, files):
     """The archive for one run of `command` in a folder that holds `files`; the first word of the command may be one of them."""
     archive = Cpio()
     archive.add_file("init", INIT.encode(), executable=True)
-    archive.add_file("bin/busybox", read("busybox-static", "/bin/busybox"), executable=True)
+    archive.add_file("bin/busybox", read("/bin/busybox", "Install the Debian package busybox-static."), executable=True)
     add_with_libraries(archive, "sbin/ip", find_ip())
     archive.add_file("modules/order", b"".join(module.name.encode() + b"\n" for module in kernel.modules))
     for module in kernel.modules:
         archive.add_file(f"modules/{module.name}", module.read_bytes())
     archive.add_file("command", (shlex.join(command) + "\n").encode())
     for file in files:
-        archive.add_file(f"job/{file.name}", file.read_bytes(), os.access(file, os.X_OK))
+        archive.add_file(f"job/{file.name}", read(file, "Give the path of a file."), os.access(file, os.X_OK))
     return archive.finish()
 
 
@@ -92,14 +93,14 @@ def find_ip():
 
 
 def add_with_libraries(archive, name, path):
-    archive.add_file(name, read("iproute2", path), executable=True)
+    archive.add_file(name, read(path, NO_IP), executable=True)
     listed = subprocess.run(["ldd", path], capture_output=True, text=True, check=False).stdout
     for library in re.findall(r"(/\S+) \(0x", listed):
-        archive.add_file(library.lstrip("/"), read("iproute2", library), executable=True)
+        archive.add_file(library.lstrip("/"), read(library, NO_IP), executable=True)
 
 
-def read(package, path):
+def read(path, next_step):
     try:
         return pathlib.Path(path).read_bytes()
     except OSError as error:
-        raise VmError("read", path, error.strerror, f"Install the Debian package {package}.") from None
+        raise VmError("read", path, error.strerror, next_step) from None

@@ -17,7 +17,7 @@ from errors import VmError
 # The package of each series that depends on its newest kernel. The plain flavour: the cloud flavour lacks modules.
 SERIES = {"6.1": "linux-image-amd64", "6.12": "linux-image-6.12-amd64"}
 # What faults need; their dependencies come along.
-MODULES = ("veth", "ipip", "sch_netem")
+MODULES = ("veth", "ipip", "sch_netem", "sch_ingress", "cls_bpf")
 # Where in the package these and all they depend on lie: reading 100 MB of other modules takes longer than booting.
 MODULE_PLACES = re.compile(r"/kernel/(net|lib|drivers/net/[^/]*$)")
 
