@@ -28,8 +28,9 @@ bool has_word(const std::vector<std::string_view>& words, std::string_view word)
 }
 
 /// The mount that shows the whole hierarchy where there is one, else the first.
-const Mount* best_of(const std::vector<const Mount*>& candidates) {
-  const auto whole = std::find_if(candidates.begin(), candidates.end(), [](const Mount* mount) { return mount->root == "/"; });
+const host::Mount* best_of(const std::vector<const host::Mount*>& candidates) {
+  const auto whole =
+      std::find_if(candidates.begin(), candidates.end(), [](const host::Mount* mount) { return mount->root == "/"; });
   if (whole != candidates.end()) {
     return *whole;
   }
@@ -54,20 +55,20 @@ Result<MemoryHierarchy> check_v2_controller(MemoryHierarchy hierarchy) {
 
 }  // namespace
 
-Result<MemoryHierarchy> choose_memory_hierarchy(const std::vector<Mount>& mounts) {
-  std::vector<const Mount*> v1;
-  std::vector<const Mount*> v2;
-  for (const Mount& mount : mounts) {
-    if (mount.file_system == "cgroup" && has_word(base::split(mount.super_options, ','), "memory")) {
+Result<MemoryHierarchy> choose_memory_hierarchy(const std::vector<host::Mount>& mounts) {
+  std::vector<const host::Mount*> v1;
+  std::vector<const host::Mount*> v2;
+  for (const host::Mount& mount : mounts) {
+    if (mount.filesystem == "cgroup" && has_word(base::split(mount.super_options, ','), "memory")) {
       v1.push_back(&mount);
-    } else if (mount.file_system == "cgroup2") {
+    } else if (mount.filesystem == "cgroup2") {
       v2.push_back(&mount);
     }
   }
-  if (const Mount* mount = best_of(v1); mount != nullptr) {
+  if (const host::Mount* mount = best_of(v1); mount != nullptr) {
     return MemoryHierarchy{CgroupVersion::v1, mount->mount_point};
   }
-  if (const Mount* mount = best_of(v2); mount != nullptr) {
+  if (const host::Mount* mount = best_of(v2); mount != nullptr) {
     return MemoryHierarchy{CgroupVersion::v2, mount->mount_point};
   }
   return Error{"find the memory cgroups", "", "neither a cgroup v1 memory hierarchy nor cgroup v2 is mounted",
@@ -75,7 +76,7 @@ Result<MemoryHierarchy> choose_memory_hierarchy(const std::vector<Mount>& mounts
 }
 
 Result<MemoryHierarchy> find_memory_hierarchy() {
-  const Result<std::vector<Mount>> mounts = read_mounts();
+  const Result<std::vector<host::Mount>> mounts = host::read_mounts();
   if (!mounts) {
     return mounts.error();
   }

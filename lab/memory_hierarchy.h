@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/result.h"
-#include "lab/mounts.h"
+#include "host/mounts.h"
 
 namespace stallscope::lab {
 
@@ -28,7 +28,7 @@ struct MemoryHierarchy {
 };
 
 /// The hierarchy the memory controller is mounted in: a v1 mount with the option "memory", else the v2 mount.
-[[nodiscard]] base::Result<MemoryHierarchy> choose_memory_hierarchy(const std::vector<Mount>& mounts);
+[[nodiscard]] base::Result<MemoryHierarchy> choose_memory_hierarchy(const std::vector<host::Mount>& mounts);
 
 /// The same for this machine; on v2 it also checks that the memory controller is there and given to the children of the root.
 [[nodiscard]] base::Result<MemoryHierarchy> find_memory_hierarchy();

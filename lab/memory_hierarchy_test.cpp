@@ -3,7 +3,7 @@
 
 #include <gtest/gtest.h>
 
-#include "lab/mounts.h"
+#include "host/mounts.h"
 #include "lab/pin_file.h"
 
 namespace stallscope::lab {
@@ -16,27 +16,17 @@ constexpr const char* v1_text =
     "35 31 0:32 / /sys/fs/cgroup/memory rw,relatime shared:12 master:3 - cgroup cgroup rw,memory\n";
 constexpr const char* v2_text = "30 23 0:26 / /sys/fs/cgroup rw,nosuid shared:9 - cgroup2 cgroup2 rw,nsdelegate\n";
 
-TEST(Mountinfo, SkipsOptionalFieldsAndDecodesEscapes) {
-  const std::vector<Mount> mounts = parse_mountinfo(
-      "35 31 0:32 /a\\040b /mnt/c\\134d rw shared:12 master:3 - cgroup none rw,memory\nnonsense\n\n1 2 3 4 5 6 7 8\n");
-  ASSERT_EQ(mounts.size(), 1U);
-  EXPECT_EQ(mounts[0].root, "/a b");
-  EXPECT_EQ(mounts[0].mount_point, "/mnt/c\\d");
-  EXPECT_EQ(mounts[0].file_system, "cgroup");
-  EXPECT_EQ(mounts[0].super_options, "rw,memory");
-}
-
 TEST(MemoryHierarchy, V1IsFoundByItsControllerNotByItsPath) {
   const base::Result<MemoryHierarchy> found =
-      choose_memory_hierarchy(parse_mountinfo("32 31 0:29 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,cpu\n"
-                                              "35 31 0:32 / /elsewhere/mem rw - cgroup cgroup rw,memory\n"));
+      choose_memory_hierarchy(host::parse_mountinfo("32 31 0:29 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,cpu\n"
+                                                    "35 31 0:32 / /elsewhere/mem rw - cgroup cgroup rw,memory\n"));
   ASSERT_TRUE(found);
   EXPECT_EQ(found->version, CgroupVersion::v1);
   EXPECT_EQ(found->reader_cgroup(), "/elsewhere/mem/stallscope-lab/reader");
 }
 
 TEST(MemoryHierarchy, V2WhereNoV1HasTheController) {
-  const base::Result<MemoryHierarchy> found = choose_memory_hierarchy(parse_mountinfo(v2_text));
+  const base::Result<MemoryHierarchy> found = choose_memory_hierarchy(host::parse_mountinfo(v2_text));
   ASSERT_TRUE(found);
   EXPECT_EQ(found->version, CgroupVersion::v2);
   EXPECT_EQ(found->mount_path, "/sys/fs/cgroup");
@@ -44,7 +34,7 @@ TEST(MemoryHierarchy, V2WhereNoV1HasTheController) {
 
 TEST(MemoryHierarchy, HybridMachinesKeepTheControllerInV1) {
   const base::Result<MemoryHierarchy> found = choose_memory_hierarchy(
-      parse_mountinfo(std::string("41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n") + v1_text));
+      host::parse_mountinfo(std::string("41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n") + v1_text));
   ASSERT_TRUE(found);
   EXPECT_EQ(found->version, CgroupVersion::v1);
   EXPECT_EQ(found->mount_path, "/sys/fs/cgroup/memory");
@@ -52,13 +42,14 @@ TEST(MemoryHierarchy, HybridMachinesKeepTheControllerInV1) {
 
 TEST(MemoryHierarchy, TheWholeHierarchyIsPreferredToABindMountOfAPart) {
   const base::Result<MemoryHierarchy> found = choose_memory_hierarchy(
-      parse_mountinfo(std::string("90 31 0:32 /docker/1 /var/part rw - cgroup cgroup rw,memory\n") + v1_text));
+      host::parse_mountinfo(std::string("90 31 0:32 /docker/1 /var/part rw - cgroup cgroup rw,memory\n") + v1_text));
   ASSERT_TRUE(found);
   EXPECT_EQ(found->mount_path, "/sys/fs/cgroup/memory");
 }
 
 TEST(MemoryHierarchy, NoneIsAnErrorThatSaysWhatToMount) {
-  const base::Result<MemoryHierarchy> found = choose_memory_hierarchy(parse_mountinfo("27 1 254:0 / / rw - ext4 /dev/vda rw\n"));
+  const base::Result<MemoryHierarchy> found =
+      choose_memory_hierarchy(host::parse_mountinfo("27 1 254:0 / / rw - ext4 /dev/vda rw\n"));
   ASSERT_FALSE(found);
   EXPECT_NE(found.error().message().find("mount -t cgroup2"), std::string::npos);
 }
@@ -76,14 +67,14 @@ TEST(MemoryCgroupCount, IsReadFromTheKernelsOwnFiles) {
 }
 
 TEST(PinPath, IsOnATmpfsThatIsNotCoveredByAnotherMount) {
-  const base::Result<std::string> shm = choose_pin_path(parse_mountinfo(v1_text));
+  const base::Result<std::string> shm = choose_pin_path(host::parse_mountinfo(v1_text));
   ASSERT_TRUE(shm);
   EXPECT_EQ(*shm, "/dev/shm/stallscope-lab-pins");
-  const base::Result<std::string> run = choose_pin_path(parse_mountinfo(
+  const base::Result<std::string> run = choose_pin_path(host::parse_mountinfo(
       std::string(v1_text) + "50 25 254:1 / /dev/shm rw - ext4 /dev/vdb rw\n51 27 0:40 / /run rw - tmpfs tmpfs rw\n"));
   ASSERT_TRUE(run);
   EXPECT_EQ(*run, "/run/stallscope-lab-pins");
-  EXPECT_FALSE(choose_pin_path(parse_mountinfo(v2_text)));
+  EXPECT_FALSE(choose_pin_path(host::parse_mountinfo(v2_text)));
 }
 
 }  // namespace

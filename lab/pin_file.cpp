@@ -22,12 +22,13 @@ using base::Result;
 
 }  // namespace
 
-Result<std::string> choose_pin_path(const std::vector<Mount>& mounts) {
+Result<std::string> choose_pin_path(const std::vector<host::Mount>& mounts) {
   constexpr std::array<std::string_view, 3> usual_places = {"/dev/shm", "/run", "/tmp"};
   for (const std::string_view place : usual_places) {
     // The last mount on a mount point is the one that is seen.
-    const auto top = std::find_if(mounts.rbegin(), mounts.rend(), [&](const Mount& mount) { return mount.mount_point == place; });
-    if (top != mounts.rend() && top->file_system == "tmpfs") {
+    const auto top =
+        std::find_if(mounts.rbegin(), mounts.rend(), [&](const host::Mount& mount) { return mount.mount_point == place; });
+    if (top != mounts.rend() && top->filesystem == "tmpfs") {
       return fmt::format("{}/stallscope-lab-pins", place);
     }
   }

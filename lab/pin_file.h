@@ -8,13 +8,13 @@
 
 #include "base/owned_fd.h"
 #include "base/result.h"
-#include "lab/mounts.h"
+#include "host/mounts.h"
 
 namespace stallscope::lab {
 
 /// Where the file is made whose pages pin the zombies: the first of the usual places that a tmpfs is mounted on. Pages of a disk
 /// file would be reclaimed within minutes, and the zombies with them.
-[[nodiscard]] base::Result<std::string> choose_pin_path(const std::vector<Mount>& mounts);
+[[nodiscard]] base::Result<std::string> choose_pin_path(const std::vector<host::Mount>& mounts);
 
 /// Makes the file, which must not exist, for root only. The name lies in a directory anyone may write to: a link or a file that
 /// someone else put there is never followed or overwritten.

@@ -29,12 +29,12 @@ void append(std::vector<Record>& to, std::vector<Record>& from) {
 }
 
 std::vector<host::Mount> read_mounts(const std::string& root, std::vector<evidence::GapRecord>& gaps) {
-  const base::Result<std::string> text = base::read_file(root + "/proc/self/mountinfo");
-  if (!text) {
-    gaps.push_back({"mounts", text.error().message(), "the cgroup hierarchy is not found and pinning files have no mount point"});
+  base::Result<std::vector<host::Mount>> mounts = host::read_mounts(host::FileTree(root));
+  if (!mounts) {
+    gaps.push_back({"mounts", mounts.error().message(), "the cgroup hierarchy is not found and pinning files have no mount point"});
     return {};
   }
-  return host::parse_mountinfo(*text);
+  return std::move(*mounts);
 }
 
 /// Says which part of the dying memory cgroups the list of files does not explain, so that its sum is not taken for the whole.

@@ -24,8 +24,8 @@
 #include "base/owned_fd.h"
 #include "base/units.h"
 #include "cli/commands.h"
+#include "host/mounts.h"
 #include "lab/memory_hierarchy.h"
-#include "lab/mounts.h"
 #include "lab/pin_file.h"
 #include "lab/undo.h"
 
@@ -149,7 +149,7 @@ class LabCommand : public testing::Test {
     const base::Result<lab::MemoryHierarchy> hierarchy = lab::find_memory_hierarchy();
     ASSERT_TRUE(hierarchy) << hierarchy.error().message();
     hierarchy_ = *hierarchy;
-    const base::Result<std::vector<lab::Mount>> mounts = lab::read_mounts();
+    const base::Result<std::vector<host::Mount>> mounts = host::read_mounts();
     ASSERT_TRUE(mounts);
     const base::Result<std::string> pin_path = lab::choose_pin_path(*mounts);
     ASSERT_TRUE(pin_path);

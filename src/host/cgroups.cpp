@@ -52,11 +52,8 @@ MemoryCgroups find_memory_cgroups(const FileTree& files, const std::vector<Mount
 }
 
 MemoryCgroups find_memory_cgroups(const FileTree& files) {
-  const base::Result<std::string> mountinfo = files.read("/proc/self/mountinfo");
-  if (!mountinfo) {
-    return {0, "", mountinfo.error().message(), false};
-  }
-  return find_memory_cgroups(files, parse_mountinfo(*mountinfo));
+  const base::Result<std::vector<Mount>> mounts = read_mounts(files);
+  return mounts ? find_memory_cgroups(files, *mounts) : MemoryCgroups{0, "", mounts.error().message(), false};
 }
 
 }  // namespace stallscope::host

@@ -111,6 +111,14 @@ std::vector<Mount> parse_mountinfo(std::string_view text) {
   return mounts;
 }
 
+base::Result<std::vector<Mount>> read_mounts(const FileTree& files) {
+  const base::Result<std::string> text = files.read("/proc/self/mountinfo");
+  if (!text) {
+    return text.error();
+  }
+  return parse_mountinfo(*text);
+}
+
 std::string path_through_mounts(const std::vector<Mount>& mounts, std::uint32_t device, const std::string& path) {
   const Mount* best = nullptr;
   for (const Mount& mount : mounts) {

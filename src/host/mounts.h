@@ -6,6 +6,9 @@
 #include <string_view>
 #include <vector>
 
+#include "base/result.h"
+#include "host/file_tree.h"
+
 namespace stallscope::host {
 
 /// A line of /proc/self/mountinfo (proc(5)), its escapes undone.
@@ -25,6 +28,9 @@ struct Mount {
 
 /// Lines that cannot be read are left out.
 [[nodiscard]] std::vector<Mount> parse_mountinfo(std::string_view text);
+
+/// The mounts of this process.
+[[nodiscard]] base::Result<std::vector<Mount>> read_mounts(const FileTree& files = {});
 
 /// Where this process sees `path` of the file system on `device`: the path under the mount that shows it. Mounts hidden by
 /// others do not count. Nowhere mounted: `path` as it is.

@@ -9,10 +9,10 @@
 
 #include "base/clock.h"
 #include "base/units.h"
+#include "host/mounts.h"
 #include "lab/culprit.h"
 #include "lab/faults/memcg-stat-flush/reader.h"
 #include "lab/memory_hierarchy.h"
-#include "lab/mounts.h"
 #include "lab/pin_file.h"
 #include "lab/zombies.h"
 
@@ -43,7 +43,7 @@ Result<Places> find_places() {
   if (!hierarchy) {
     return hierarchy.error();
   }
-  const Result<std::vector<Mount>> mounts = read_mounts();
+  const Result<std::vector<host::Mount>> mounts = host::read_mounts();
   if (!mounts) {
     return mounts.error();
   }
@@ -65,7 +65,7 @@ Result<std::int64_t> count_after_making(const MemoryHierarchy& hierarchy, std::i
     return Error{
         "make zombies", "",
         fmt::format("the kernel kept {} of {}: the pages of the tmpfs are not charged one by one", stayed_count, zombies_count),
-        "Mount the tmpfs without huge pages (huge=never)."};
+        "host::Mount the tmpfs without huge pages (huge=never)."};
   }
   return *total;
 }
