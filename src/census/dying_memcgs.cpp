@@ -38,13 +38,19 @@ void check(const base::Status& status) {
 
 host::MemoryCgroups hierarchy() {
   const base::Result<std::string> mounts = base::read_file("/proc/self/mountinfo");
-  return count_memcgs("", host::parse_mountinfo(mounts ? *mounts : "")).hierarchy;
+  if (!mounts) {
+    throw std::runtime_error(mounts.error().message());
+  }
+  return count_memcgs("", host::parse_mountinfo(*mounts)).hierarchy;
 }
 
 /// The directory of the cgroup this process is in.
 std::string own_cgroup(const host::MemoryCgroups& memory) {
   const base::Result<std::string> memberships = base::read_file("/proc/self/cgroup");
-  for (const std::string_view line : base::split(memberships ? *memberships : "", '\n')) {
+  if (!memberships) {
+    throw std::runtime_error(memberships.error().message());
+  }
+  for (const std::string_view line : base::split(*memberships, '\n')) {
     const std::vector<std::string_view> fields = base::split(line, ':');
     if (fields.size() == 3 && fields[1] == (memory.version == 1 ? "memory" : "")) {
       return memory.mount_point + std::string(fields[2]);

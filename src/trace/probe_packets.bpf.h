@@ -24,7 +24,7 @@
 
 /* Identifier of our echo requests, network order; watched only when set. */
 const volatile __u16 icmp_identifier = 0;
-const volatile bool watch_probes = false;
+const volatile __u8 watch_probes = 0;
 
 /* When a probe's packet was put into a queue, by sequence, direction and interface. Bounded: 65,536 outstanding packets. */
 struct probe_key {

@@ -153,7 +153,7 @@ base::Status Tracer::Impl::load(const host::Btf& btf) {
       sysctl_or("/proc/sys/net/core/netdev_budget_usecs", skeleton_->rodata->budget_ns / ns_per_us) * ns_per_us;
   if (options_.icmp_identifier) {
     skeleton_->rodata->icmp_identifier = __builtin_bswap16(*options_.icmp_identifier);
-    skeleton_->rodata->watch_probes = true;
+    skeleton_->rodata->watch_probes = 1;
   }
   skeleton_->rodata->preempt_count_from_rq_bytes = preempt_count_from_rq_bytes(btf);
   if (skeleton_->rodata->preempt_count_from_rq_bytes == 0) {
