@@ -259,11 +259,13 @@ Result<ZombieSet> ZombieSet::make(const MemoryHierarchy& hierarchy, const std::s
 ZombieSet::ZombieSet(ZombieSet&& other) noexcept
     : hierarchy_(std::move(other.hierarchy_)), pin_path_(std::move(other.pin_path_)), owned_(std::exchange(other.owned_, false)) {}
 
-// Nothing but want of memory throws in here, and then to end is right.
-// NOLINTNEXTLINE(bugprone-exception-escape)
 ZombieSet::~ZombieSet() {
-  // What this cannot remove, the next lab or `down` finds under the same names and removes or reports.
-  static_cast<void>(remove());
+  try {
+    static_cast<void>(remove());
+  } catch (...) {
+    // Want of memory. What this cannot remove, the next lab or `down` finds under the same names and removes or reports.
+    return;
+  }
 }
 
 Result<ZombieRemoval> ZombieSet::remove() {

@@ -239,23 +239,30 @@ void Tracer::Impl::attach_cpu_clocks() {
 }
 
 base::Status Tracer::Impl::drain(int timeout_ms) {
-  if (const base::Status polled = ring_->poll(timeout_ms); !polled) {
-    return polled.error();
+  base::Result<bool> left = ring_->poll(timeout_ms);
+  if (left && !*left) {
+    // Records do not end the wait unless the buffer fills (see submit_event).
+    left = ring_->consume();
   }
-  // Records do not end the wait unless the buffer fills (see submit_event).
-  if (const base::Status consumed = ring_->consume(); !consumed) {
-    return consumed.error();
+  if (!left) {
+    return left.error();
   }
   if (!sink_status_) {
     return sink_status_.error();
   }
-  return assembler_.settle(base::monotonic_ns());
+  // While records are left, what completes a wait may be among them, however long ago it ended.
+  return *left ? base::ok() : assembler_.settle(base::monotonic_ns());
 }
 
 base::Status Tracer::Impl::stop() {
   links_.clear();
-  if (const base::Status consumed = ring_->consume(); !consumed) {
-    return consumed.error();
+  // Nothing is added any more, so this ends.
+  base::Result<bool> left = true;
+  while (left && *left) {
+    left = ring_->consume();
+  }
+  if (!left) {
+    return left.error();
   }
   lost_at_stop_ = lost_count();
   if (!sink_status_) {

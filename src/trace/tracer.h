@@ -37,8 +37,8 @@ class Tracer {
   Tracer& operator=(const Tracer&) = delete;
   ~Tracer();
 
-  /// Waits for `timeout_ms`, or until the buffer begins to fill, and hands what is complete to the sink. To be called several times
-  /// a second. An error is the sink's or the ring buffer's.
+  /// Waits for `timeout_ms`, or until the buffer begins to fill, and hands what is complete to the sink. It returns also when
+  /// records come faster than it handles them. To be called several times a second. An error is the sink's or the ring buffer's.
   [[nodiscard]] base::Status drain(int timeout_ms);
   /// Detaches every program, then drains what is left. Nothing is recorded afterwards.
   [[nodiscard]] base::Status stop();
