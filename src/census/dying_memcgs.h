@@ -27,6 +27,8 @@ class DyingMemcgs {
   [[nodiscard]] std::int64_t walked_count() const;
 
  private:
+  void make_and_remove(int file, int count) const;
+
   std::string original_cgroup_;
   std::string cgroup_;
   int made_count_ = 0;
