@@ -13,10 +13,10 @@ namespace stallscope::lab {
 namespace {
 
 constexpr std::array known_faults = {
-    &bh_off_section,
-    &irq_off_section,
-    &memcg_stat_flush,
-    &softirq_vector,
+    &bh_off_section::fault,
+    &irq_off_section::fault,
+    &memcg_stat_flush::fault,
+    &softirq_vector::fault,
 };
 
 }  // namespace

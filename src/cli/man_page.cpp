@@ -76,7 +76,7 @@ std::string command_words(const CLI::App& command) {
   return parent == nullptr ? command.get_name() : command_words(*parent) + " " + command.get_name();
 }
 
-bool is_visible(const CLI::Option* option) {
+bool is_shown(const CLI::Option* option) {
   return !option->get_group().empty();
 }
 
@@ -86,7 +86,7 @@ bool takes_many(const CLI::Option& option) {
 
 std::string synopsis(const CLI::App& command) {
   std::string text = bold(command_words(command)) + " [" + italic("OPTIONS") + "]";
-  for (const CLI::Option* option : command.get_options(is_visible)) {
+  for (const CLI::Option* option : command.get_options(is_shown)) {
     if (option->get_positional()) {
       const std::string name = italic(option->get_name(true)) + (takes_many(*option) ? "..." : "");
       text += option->get_required() ? " " + name : " [" + name + "]";
@@ -126,7 +126,7 @@ bool is_of_parent(const CLI::App& command, const CLI::Option& option) {
 /// `all`: those that the parent has too.
 std::string options(const CLI::App& command, bool all = true) {
   std::string text;
-  for (const CLI::Option* option : command.get_options(is_visible)) {
+  for (const CLI::Option* option : command.get_options(is_shown)) {
     if (!all && is_of_parent(command, *option)) {
       continue;
     }

@@ -13,7 +13,7 @@
 #include "lab/faults/bh-off-section/sender.h"
 #include "lab/kernel_needs.h"
 
-namespace stallscope::lab {
+namespace stallscope::lab::bh_off_section {
 namespace {
 
 using base::Result;
@@ -41,13 +41,13 @@ Status attach(bh_off_section_bpf& programs, int interface_index) {
   hook.ifindex = interface_index;
   hook.attach_point = BPF_TC_EGRESS;
   if (const int error = bpf_tc_hook_create(&hook); error != 0) {
-    return program_error(bh_off_section, "make a hook (CONFIG_NET_SCH_INGRESS) for", -error);
+    return program_error(fault, "make a hook (CONFIG_NET_SCH_INGRESS) for", -error);
   }
   bpf_tc_opts options{};
   options.sz = sizeof options;
   options.prog_fd = bpf_program__fd(programs.progs.on_egress);
   if (const int error = bpf_tc_attach(&hook, &options); error != 0) {
-    return program_error(bh_off_section, "attach (CONFIG_NET_CLS_BPF)", -error);
+    return program_error(fault, "attach (CONFIG_NET_CLS_BPF)", -error);
   }
   return base::ok();
 }
@@ -60,13 +60,13 @@ Result<PreparedCulprit> prepare(const RunOptions& options) {
   const auto sender = std::make_shared<Sender>(std::move(*made));
   const std::shared_ptr<bh_off_section_bpf> programs(bh_off_section_bpf::open(), &bh_off_section_bpf::destroy);
   if (!programs) {
-    return program_error(bh_off_section, "open", errno);
+    return program_error(fault, "open", errno);
   }
   programs->rodata->length_ns = static_cast<__u64>(options.settings.value(parameters[0]));
   programs->rodata->mark = packet_mark;
   programs->rodata->healthy = options.healthy ? 1 : 0;
   if (const int error = bh_off_section_bpf::load(programs.get()); error != 0) {
-    return program_error(bh_off_section, "load", -error);
+    return program_error(fault, "load", -error);
   }
   if (Status attached = attach(*programs, sender->interface_index); !attached) {
     return attached.error();
@@ -78,24 +78,24 @@ Result<PreparedCulprit> prepare(const RunOptions& options) {
     const Stall stall{.start_ns = static_cast<std::int64_t>(programs->bss->started_ns),
                       .end_ns = static_cast<std::int64_t>(programs->bss->ended_ns)};
     if (stall.end_ns == seen_ns) {
-      return base::Error{"run fault", std::string(bh_off_section.id), "the packet did not reach the device", ""};
+      return base::Error{"run fault", std::string(fault.id), "the packet did not reach the device", ""};
     }
     return Turn{{stall}};
   }};
 }
 
 Status run(const RunOptions& options, StopSignals& stop, const RunOutput& output) {
-  if (Status met = check_kernel_needs(bh_off_section.id, needs); !met) {
+  if (Status met = check_kernel_needs(fault.id, needs); !met) {
     return met;
   }
   return run_culprit(
-      {.fault = bh_off_section, .options = options, .comm = "lab-bh-off", .syscall = "sendto"}, [&] { return prepare(options); },
-      stop, output);
+      {.fault = fault, .options = options, .comm = "lab-bh-off", .syscall = "sendto"}, [&] { return prepare(options); }, stop,
+      output);
 }
 
 }  // namespace
 
-constexpr Fault bh_off_section = {
+constexpr Fault fault = {
     .id = "bh-off-section",
     .summary = "a sendto(2) runs with bottom halves off for a set time, by a tc program (Linux 5.17)",
     .expected_rule = "bh-off-section",
@@ -107,4 +107,4 @@ constexpr Fault bh_off_section = {
     .remove_leftovers = nullptr,
 };
 
-}  // namespace stallscope::lab
+}  // namespace stallscope::lab::bh_off_section

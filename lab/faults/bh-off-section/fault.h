@@ -3,10 +3,10 @@
 
 #include "lab/faults/fault.h"
 
-namespace stallscope::lab {
+namespace stallscope::lab::bh_off_section {
 
 /// Bottom halves are off for a set time inside a sendto(2), interrupts on: a tc program on the way out of a device, as with a long
 /// list of filters or a spinlock_bh held too long.
-extern const Fault bh_off_section;
+extern const Fault fault;
 
-}  // namespace stallscope::lab
+}  // namespace stallscope::lab::bh_off_section

@@ -14,7 +14,7 @@
 #include "base/text.h"
 #include "lab/program.h"
 
-namespace stallscope::lab {
+namespace stallscope::lab::bh_off_section {
 namespace {
 
 using base::OwnedFd;
@@ -68,4 +68,4 @@ Result<Sender> make_sender(std::uint32_t mark) {
   return Sender{std::move(*sending), static_cast<int>(::if_nametoindex("lab0"))};
 }
 
-}  // namespace stallscope::lab
+}  // namespace stallscope::lab::bh_off_section

@@ -6,7 +6,7 @@
 #include "base/owned_fd.h"
 #include "base/result.h"
 
-namespace stallscope::lab {
+namespace stallscope::lab::bh_off_section {
 
 /// What the culprit sends by, in a network namespace of its process's own that goes with it.
 struct Sender {
@@ -19,4 +19,4 @@ struct Sender {
 /// iproute2.
 [[nodiscard]] base::Result<Sender> make_sender(std::uint32_t mark);
 
-}  // namespace stallscope::lab
+}  // namespace stallscope::lab::bh_off_section

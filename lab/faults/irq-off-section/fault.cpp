@@ -16,7 +16,7 @@
 #include "lab/culprit.h"
 #include "lab/kernel_needs.h"
 
-namespace stallscope::lab {
+namespace stallscope::lab::irq_off_section {
 namespace {
 
 using base::OwnedFd;
@@ -49,14 +49,14 @@ Result<PreparedCulprit> prepare(const RunOptions& options) {
   }
   const std::shared_ptr<irq_off_section_bpf> programs(irq_off_section_bpf::open(), &irq_off_section_bpf::destroy);
   if (!programs) {
-    return program_error(irq_off_section, "open", errno);
+    return program_error(fault, "open", errno);
   }
   programs->rodata->culprit_tgid = static_cast<__u32>(::getpid());
   programs->rodata->length_ns = static_cast<__u64>(options.settings.value(parameters[0]));
   programs->rodata->syscall_number = SYS_write;
   programs->rodata->healthy = options.healthy ? 1 : 0;
   if (const int error = irq_off_section_bpf::load(programs.get()); error != 0) {
-    return program_error(irq_off_section, "load", -error);
+    return program_error(fault, "load", -error);
   }
   const auto written = std::make_shared<OwnedFd>(std::move(*file));
   return PreparedCulprit{[programs, written]() -> Result<Turn> {
@@ -65,7 +65,7 @@ Result<PreparedCulprit> prepare(const RunOptions& options) {
     const ssize_t done = error == 0 ? ::write(written->get(), "", 1) : 0;
     irq_off_section_bpf::detach(programs.get());
     if (error != 0) {
-      return program_error(irq_off_section, "attach", -error);
+      return program_error(fault, "attach", -error);
     }
     if (done != 1) {
       return base::errno_error("write to", written_file, errno);
@@ -76,17 +76,17 @@ Result<PreparedCulprit> prepare(const RunOptions& options) {
 }
 
 Status run(const RunOptions& options, StopSignals& stop, const RunOutput& output) {
-  if (Status met = check_kernel_needs(irq_off_section.id, needs); !met) {
+  if (Status met = check_kernel_needs(fault.id, needs); !met) {
     return met;
   }
   return run_culprit(
-      {.fault = irq_off_section, .options = options, .comm = "lab-irqs-off", .syscall = "write", .file = written_file},
+      {.fault = fault, .options = options, .comm = "lab-irqs-off", .syscall = "write", .file = written_file},
       [&] { return prepare(options); }, stop, output);
 }
 
 }  // namespace
 
-constexpr Fault irq_off_section = {
+constexpr Fault fault = {
     .id = "irq-off-section",
     .summary = "a write(2) runs with hard IRQs off for a set time, by a BPF program (Linux 6.14)",
     .expected_rule = "irq-off-section",
@@ -98,4 +98,4 @@ constexpr Fault irq_off_section = {
     .remove_leftovers = nullptr,
 };
 
-}  // namespace stallscope::lab
+}  // namespace stallscope::lab::irq_off_section

@@ -16,7 +16,7 @@
 #include "lab/pin_file.h"
 #include "lab/zombies.h"
 
-namespace stallscope::lab {
+namespace stallscope::lab::memcg_stat_flush {
 namespace {
 
 using base::Error;
@@ -108,7 +108,7 @@ Status run(const RunOptions& options, StopSignals& stop, const RunOutput& output
                         .period_ns = options.period_ns,
                         .healthy = options.healthy};
   Status ran = run_culprit(
-      {.fault = memcg_stat_flush,
+      {.fault = fault,
        .options = options,
        .comm = "lab-reader",
        .syscall = "read",
@@ -149,7 +149,7 @@ Settings settings_for(std::int64_t length_ns) {
 
 }  // namespace
 
-constexpr Fault memcg_stat_flush = {
+constexpr Fault fault = {
     .id = "memcg-stat-flush",
     .summary = "reads of memory.stat flush thousands of zombie memory cgroups with hard IRQs off",
     .expected_rule = "memcg-stat-flush",
@@ -161,4 +161,4 @@ constexpr Fault memcg_stat_flush = {
     .remove_leftovers = remove_leftovers,
 };
 
-}  // namespace stallscope::lab
+}  // namespace stallscope::lab::memcg_stat_flush

@@ -3,10 +3,10 @@
 
 #include "lab/faults/fault.h"
 
-namespace stallscope::lab {
+namespace stallscope::lab::memcg_stat_flush {
 
 /// Zombie memory cgroups make each read of memory.stat hold a CPU for about 2 us per zombie with hard IRQs off: the incident of
 /// 2019.
-extern const Fault memcg_stat_flush;
+extern const Fault fault;
 
-}  // namespace stallscope::lab
+}  // namespace stallscope::lab::memcg_stat_flush

@@ -6,7 +6,7 @@
 
 #include "base/units.h"
 
-namespace stallscope::lab {
+namespace stallscope::lab::memcg_stat_flush {
 
 FlushedBy FlushJudge::judge(std::int64_t length_ns, std::optional<bool> worker_ran) {
   if (worker_ran) {
@@ -25,4 +25,4 @@ FlushedBy FlushJudge::judge(std::int64_t length_ns, std::optional<bool> worker_r
   return FlushedBy::reader;
 }
 
-}  // namespace stallscope::lab
+}  // namespace stallscope::lab::memcg_stat_flush

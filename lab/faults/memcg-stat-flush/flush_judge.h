@@ -6,7 +6,7 @@
 #include <utility>
 #include <vector>
 
-namespace stallscope::lab {
+namespace stallscope::lab::memcg_stat_flush {
 
 enum class FlushedBy : std::uint8_t { reader, kernel_worker };
 
@@ -25,4 +25,4 @@ class FlushJudge {
   std::vector<std::int64_t> lengths_ns_;
 };
 
-}  // namespace stallscope::lab
+}  // namespace stallscope::lab::memcg_stat_flush

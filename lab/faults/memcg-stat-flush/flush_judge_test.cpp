@@ -6,7 +6,7 @@
 #include "base/units.h"
 #include "lab/faults/memcg-stat-flush/flush_worker.h"
 
-namespace stallscope::lab {
+namespace stallscope::lab::memcg_stat_flush {
 namespace {
 
 TEST(FlushJudge, AReadMuchShorterThanTheTypicalOneFoundTheWorkDone) {
@@ -47,4 +47,4 @@ TEST(FindSymbol, NeedsTheWholeNameAndAnAddressThatIsShown) {
 }
 
 }  // namespace
-}  // namespace stallscope::lab
+}  // namespace stallscope::lab::memcg_stat_flush

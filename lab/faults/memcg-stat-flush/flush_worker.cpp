@@ -17,7 +17,7 @@
 #include "base/text.h"
 #include "lab/private_mounts.h"
 
-namespace stallscope::lab {
+namespace stallscope::lab::memcg_stat_flush {
 namespace {
 
 using base::Error;
@@ -120,4 +120,4 @@ Result<std::int64_t> FlushWorkerWatch::runs_count() const {
   return total;
 }
 
-}  // namespace stallscope::lab
+}  // namespace stallscope::lab::memcg_stat_flush

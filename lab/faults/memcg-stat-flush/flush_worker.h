@@ -9,7 +9,7 @@
 #include "base/owned_fd.h"
 #include "base/result.h"
 
-namespace stallscope::lab {
+namespace stallscope::lab::memcg_stat_flush {
 
 /// Counts the runs of the kernel's own worker that flushes all memory cgroups every 2 s (flush_memcg_stats_dwork,
 /// mm/memcontrol.c, from Linux 5.15 on): a perf counter per CPU on the tracepoint workqueue_execute_start, filtered by function.
@@ -28,4 +28,4 @@ class FlushWorkerWatch {
 /// The address of a function in the text of /proc/kallsyms; none where it is missing or hidden.
 [[nodiscard]] std::optional<std::uint64_t> find_symbol(std::string_view kallsyms, std::string_view name);
 
-}  // namespace stallscope::lab
+}  // namespace stallscope::lab::memcg_stat_flush

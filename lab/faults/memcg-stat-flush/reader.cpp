@@ -18,7 +18,7 @@
 #include "lab/faults/memcg-stat-flush/flush_judge.h"
 #include "lab/faults/memcg-stat-flush/flush_worker.h"
 
-namespace stallscope::lab {
+namespace stallscope::lab::memcg_stat_flush {
 namespace {
 
 using base::OwnedFd;
@@ -180,4 +180,4 @@ Result<PreparedCulprit> prepare_reader(const ReaderPlan& plan) {
                          {{"kernel_total", plan.kernel_total_count}, {"flushed_by_is", watched ? "observed" : "inferred"}}};
 }
 
-}  // namespace stallscope::lab
+}  // namespace stallscope::lab::memcg_stat_flush

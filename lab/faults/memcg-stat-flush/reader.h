@@ -7,7 +7,7 @@
 #include "base/result.h"
 #include "lab/culprit.h"
 
-namespace stallscope::lab {
+namespace stallscope::lab::memcg_stat_flush {
 
 struct ReaderPlan {
   std::string stat_path;
@@ -23,4 +23,4 @@ struct ReaderPlan {
 /// reads memory.stat, which flushes them with hard IRQs off. Makes a few such reads to know how long one takes.
 [[nodiscard]] base::Result<PreparedCulprit> prepare_reader(const ReaderPlan& plan);
 
-}  // namespace stallscope::lab
+}  // namespace stallscope::lab::memcg_stat_flush

@@ -3,14 +3,14 @@
 
 #include "lab/faults/memcg-stat-flush/fault.h"
 
-namespace stallscope::lab {
+namespace stallscope::lab::memcg_stat_flush {
 namespace {
 
 TEST(MemcgStatFlush, ALengthIsMadeOfZombiesUpToWhatTheKernelHas) {
-  EXPECT_EQ(memcg_stat_flush.settings_for(10 * base::ns_per_ms).find("zombies"), 5'000);
-  EXPECT_EQ(memcg_stat_flush.settings_for(100 * base::ns_per_ms).find("zombies"), 50'000);
-  EXPECT_EQ(memcg_stat_flush.settings_for(500 * base::ns_per_ms).find("zombies"), 60'000);
+  EXPECT_EQ(fault.settings_for(10 * base::ns_per_ms).find("zombies"), 5'000);
+  EXPECT_EQ(fault.settings_for(100 * base::ns_per_ms).find("zombies"), 50'000);
+  EXPECT_EQ(fault.settings_for(500 * base::ns_per_ms).find("zombies"), 60'000);
 }
 
 }  // namespace
-}  // namespace stallscope::lab
+}  // namespace stallscope::lab::memcg_stat_flush

@@ -14,7 +14,7 @@
 #include "lab/kernel_needs.h"
 #include "lab/wait_for.h"
 
-namespace stallscope::lab {
+namespace stallscope::lab::softirq_vector {
 namespace {
 
 using base::Error;
@@ -45,10 +45,10 @@ Result<Turn> start_and_wait(softirq_vector_bpf& programs) {
   options.sz = sizeof options;
   const int error = bpf_prog_test_run_opts(bpf_program__fd(programs.progs.start_timer), &options);
   if (error != 0 || options.retval != 0) {
-    return program_error(softirq_vector, "run", error != 0 ? -error : EINVAL);
+    return program_error(fault, "run", error != 0 ? -error : EINVAL);
   }
   if (!wait_for(bound_ns, [&] { return runs != runs_before; })) {
-    return Error{"run fault", std::string(softirq_vector.id), "the timer did not expire", ""};
+    return Error{"run fault", std::string(fault.id), "the timer did not expire", ""};
   }
   return Turn{{{.start_ns = static_cast<std::int64_t>(programs.bss->started_ns),
                 .end_ns = static_cast<std::int64_t>(programs.bss->ended_ns),
@@ -64,28 +64,28 @@ Result<PreparedCulprit> prepare(const RunOptions& options) {
   constexpr __u64 delay_ns = 2 * base::ns_per_ms;
   const std::shared_ptr<softirq_vector_bpf> programs(softirq_vector_bpf::open(), &softirq_vector_bpf::destroy);
   if (!programs) {
-    return program_error(softirq_vector, "open", errno);
+    return program_error(fault, "open", errno);
   }
   programs->rodata->length_ns = static_cast<__u64>(options.settings.value(parameters[0]));
   programs->rodata->delay_ns = delay_ns;
   programs->rodata->healthy = options.healthy ? 1 : 0;
   if (const int error = softirq_vector_bpf::load(programs.get()); error != 0) {
-    return program_error(softirq_vector, "load", -error);
+    return program_error(fault, "load", -error);
   }
   return PreparedCulprit{[programs] { return start_and_wait(*programs); }};
 }
 
 Status run(const RunOptions& options, StopSignals& stop, const RunOutput& output) {
-  if (Status met = check_kernel_needs(softirq_vector.id, needs); !met) {
+  if (Status met = check_kernel_needs(fault.id, needs); !met) {
     return met;
   }
   return run_culprit(
-      {.fault = softirq_vector, .options = options, .comm = "lab-timer"}, [&] { return prepare(options); }, stop, output);
+      {.fault = fault, .options = options, .comm = "lab-timer"}, [&] { return prepare(options); }, stop, output);
 }
 
 }  // namespace
 
-constexpr Fault softirq_vector = {
+constexpr Fault fault = {
     .id = "softirq-vector",
     .summary = "the softirq vector of timers runs for a set time, by a BPF timer (Linux 5.17)",
     .expected_rule = "softirq-vector",
@@ -97,4 +97,4 @@ constexpr Fault softirq_vector = {
     .remove_leftovers = nullptr,
 };
 
-}  // namespace stallscope::lab
+}  // namespace stallscope::lab::softirq_vector

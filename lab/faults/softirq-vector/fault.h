@@ -3,9 +3,9 @@
 
 #include "lab/faults/fault.h"
 
-namespace stallscope::lab {
+namespace stallscope::lab::softirq_vector {
 
 /// Another softirq vector than NET_RX, that of high-resolution timers, runs for a set time: the callback of a BPF timer.
-extern const Fault softirq_vector;
+extern const Fault fault;
 
-}  // namespace stallscope::lab
+}  // namespace stallscope::lab::softirq_vector
