@@ -91,7 +91,11 @@ Result<Skeleton> load(std::int64_t expected_count, const SectionLimit& section_l
 
 template <typename Context>
 base::Status run(const bpf_program* program, Context& context) {
-  LIBBPF_OPTS(bpf_test_run_opts, options, .ctx_in = &context, .ctx_size_in = sizeof(context));
+  // LIBBPF_OPTS would be shorter, but is not C++.
+  bpf_test_run_opts options{};
+  options.sz = sizeof(options);
+  options.ctx_in = &context;
+  options.ctx_size_in = sizeof(context);
   const int status = bpf_prog_test_run_opts(bpf_program__fd(program), &options);
   if (status != 0) {
     return base::errno_error("run", bpf_program__name(program), -status);
