@@ -114,6 +114,7 @@ struct sched_entity {
 };
 
 struct task_struct {
+  int wake_cpu; /* where it is, or was last, in a run queue (__set_task_cpu, kernel/sched/sched.h) */
   struct sched_entity se;
   unsigned int flags;
   int pid;

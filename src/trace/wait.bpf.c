@@ -71,13 +71,28 @@ struct {
   __type(value, struct cpu_state);
 } cpu_states SEC(".maps");
 
-/* When a NAPI thread became runnable, by thread id. */
+struct napi_wakeup {
+  __u64 woken_ns;
+  __u32 cpu;
+  __u32 pad;
+};
+
+/* When and where a NAPI thread became runnable, by thread id. */
 struct {
   __uint(type, BPF_MAP_TYPE_LRU_HASH);
   __uint(max_entries, 4096);
   __type(key, __u32);
-  __type(value, __u64);
+  __type(value, struct napi_wakeup);
 } napi_woken SEC(".maps");
+
+/* Since when a NAPI thread has been runnable on a CPU, 0 for none; by CPU, because another CPU may have woken it. It only decides
+ * whether samples are kept: where there are more CPUs, or several threads wait for one, holders are seen for less of the time. */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 1024);
+  __type(key, __u32);
+  __type(value, __u64);
+} napi_waiting SEC(".maps");
 
 static __always_inline struct cpu_state* this_cpu(void) {
   __u32 zero = 0;
@@ -326,10 +341,25 @@ static __always_inline enum softirq_thread softirq_thread(struct task_struct* ta
   return NOT_A_SOFTIRQ_THREAD;
 }
 
+static __always_inline void set_napi_waiting(__u32 cpu, __u64 since_ns) {
+  __u64* waiting = bpf_map_lookup_elem(&napi_waiting, &cpu);
+
+  if (waiting)
+    *waiting = since_ns;
+}
+
+static __always_inline __u64 napi_waiting_since(void) {
+  __u32 cpu = bpf_get_smp_processor_id();
+  __u64* waiting = bpf_map_lookup_elem(&napi_waiting, &cpu);
+
+  return waiting ? *waiting : 0;
+}
+
 SEC("tp_btf/sched_wakeup")
 int BPF_PROG(on_sched_wakeup, struct task_struct* task) {
   enum softirq_thread thread = softirq_thread(task);
   struct cpu_state* state;
+  struct napi_wakeup wakeup = {};
   __u64 now;
   __u32 pid;
 
@@ -343,7 +373,10 @@ int BPF_PROG(on_sched_wakeup, struct task_struct* task) {
     return 0;
   }
   pid = task->pid;
-  bpf_map_update_elem(&napi_woken, &pid, &now, BPF_NOEXIST);
+  wakeup.woken_ns = now;
+  wakeup.cpu = task->wake_cpu;
+  if (!bpf_map_update_elem(&napi_woken, &pid, &wakeup, BPF_NOEXIST))
+    set_napi_waiting(wakeup.cpu, now);
   return 0;
 }
 
@@ -366,10 +399,11 @@ int BPF_PROG(on_sched_switch, bool preempt, struct task_struct* prev, struct tas
     state->ksoftirqd_woken_ns = 0;
   } else {
     __u32 pid = next->pid;
-    __u64* since = bpf_map_lookup_elem(&napi_woken, &pid);
+    struct napi_wakeup* wakeup = bpf_map_lookup_elem(&napi_woken, &pid);
 
-    if (since) {
-      woken = *since;
+    if (wakeup) {
+      woken = wakeup->woken_ns;
+      set_napi_waiting(wakeup->cpu, 0);
       bpf_map_delete_elem(&napi_woken, &pid);
     }
   }
@@ -393,12 +427,13 @@ int on_cpu_clock(void* ctx) {
   __u64 patience = threshold_ns / 2;
   struct trace_sample* sample;
   struct compat_steal steal;
-  __u64 now;
+  __u64 now, napi_woken_ns;
 
   if (!state)
     return 0;
   now = bpf_ktime_get_ns();
-  if (!(state->rx_raised_ns && now - state->rx_raised_ns > patience) &&
+  napi_woken_ns = napi_waiting_since();
+  if (!(napi_woken_ns && now - napi_woken_ns > patience) && !(state->rx_raised_ns && now - state->rx_raised_ns > patience) &&
       !(state->rx_entered_ns && now - state->rx_entered_ns > patience) &&
       !(state->squeezed_since_ns && now - state->squeezed_since_ns > patience) &&
       !(state->vector_entered_ns && now - state->vector_entered_ns > patience) &&
