@@ -43,20 +43,6 @@ Status ip(std::string_view arguments) {
   return output ? base::ok() : Status(output.error());
 }
 
-/// Runs `action` with the network of the namespace and a /sys that shows it.
-Status in_namespace(std::string_view name, const std::function<Status()>& action) {
-  return in_private_mounts([&]() -> Status {
-    const Result<base::OwnedFd> file = base::open_file(netns_path(name), O_RDONLY);
-    if (!file) {
-      return file.error();
-    }
-    if (::setns(file->get(), CLONE_NEWNET) != 0 || ::mount("sysfs", "/sys", "sysfs", 0, nullptr) != 0) {
-      return base::errno_error("enter", netns_path(name), errno);
-    }
-    return action();
-  });
-}
-
 Status make_links() {
   constexpr std::string_view queues = "numtxqueues 2 numrxqueues 2";
   const std::array<std::string, 15> commands = {
@@ -103,6 +89,23 @@ bool list_has_cpu(std::string_view list, int cpu) {
 
 }  // namespace
 
+Status in_namespace(std::string_view name, const std::function<Status()>& action) {
+  return in_private_mounts([&]() -> Status {
+    const Result<base::OwnedFd> file = base::open_file(netns_path(name), O_RDONLY);
+    if (!file) {
+      return file.error();
+    }
+    if (::setns(file->get(), CLONE_NEWNET) != 0 || ::mount("sysfs", "/sys", "sysfs", 0, nullptr) != 0) {
+      return base::errno_error("enter", netns_path(name), errno);
+    }
+    return action();
+  });
+}
+
+bool namespace_exists(std::string_view name) {
+  return ::access(netns_path(name).c_str(), F_OK) == 0;
+}
+
 Result<Topology> Topology::make(int receive_cpu) {
   Topology topology;
   for (const std::string_view name : namespaces) {
@@ -147,7 +150,7 @@ Status Topology::remove() {
 
 bool topology_is_kept() {
   for (const std::string_view name : namespaces) {
-    if (::access(netns_path(name).c_str(), F_OK) != 0) {
+    if (!namespace_exists(name)) {
       return false;
     }
   }
@@ -163,7 +166,7 @@ bool topology_is_kept() {
 Result<bool> remove_topology() {
   bool found = false;
   for (const std::string_view name : namespaces) {
-    if (::access(netns_path(name).c_str(), F_OK) != 0) {
+    if (!namespace_exists(name)) {
       continue;
     }
     found = true;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -41,6 +42,9 @@ class Topology {
   bool owned_ = true;
 };
 
+/// Runs `action` with the network of one of the namespaces and a /sys that shows it.
+[[nodiscard]] base::Status in_namespace(std::string_view name, const std::function<base::Status()>& action);
+[[nodiscard]] bool namespace_exists(std::string_view name);
 /// Whether a whole topology is there that was kept on purpose.
 [[nodiscard]] bool topology_is_kept();
 /// Removes what there is of a topology, whoever left it; says whether there was anything.

@@ -5,18 +5,28 @@
 #include <string>
 
 #include "lab/faults/bh-off-section/fault.h"
+#include "lab/faults/direct-reclaim/fault.h"
 #include "lab/faults/irq-off-section/fault.h"
 #include "lab/faults/memcg-stat-flush/fault.h"
+#include "lab/faults/numa-stat-read/fault.h"
+#include "lab/faults/slab-shrink/fault.h"
+#include "lab/faults/slabinfo-read/fault.h"
 #include "lab/faults/softirq-vector/fault.h"
+#include "lab/faults/zombie-release/fault.h"
 
 namespace stallscope::lab {
 namespace {
 
 constexpr std::array known_faults = {
     &bh_off_section::fault,
+    &direct_reclaim::fault,
     &irq_off_section::fault,
     &memcg_stat_flush::fault,
+    &numa_stat_read::fault,
+    &slab_shrink::fault,
+    &slabinfo_read::fault,
     &softirq_vector::fault,
+    &zombie_release::fault,
 };
 
 }  // namespace
