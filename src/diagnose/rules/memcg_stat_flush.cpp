@@ -32,12 +32,11 @@ constexpr double significance = 0.01;
 // Functions that flush or print the statistics of memory cgroups, without leading underscores, by kernel: mem_cgroup_nr_lru_pages
 // and memcg_stat_show up to 5.2; cgroup_rstat_* from 5.13 (2d146aa3aa84), renamed css_rstat_* in 6.16; memcg1_stat_format
 // from 6.11.
-constexpr std::array<std::string_view, 12> flush_functions = {
-    "css_rstat_flush",    "cgroup_rstat_flush",   "mem_cgroup_flush_stats", "mem_cgroup_css_rstat_flush",
-    "do_flush_stats",     "memcg1_stat_format",   "memcg_stat_show",        "memory_stat_show",
-    "memory_stat_format", "memcg_numa_stat_show", "memory_numa_stat_show",  "mem_cgroup_nr_lru_pages"};
+constexpr std::array<std::string_view, 10> flush_functions = {
+    "css_rstat_flush",    "cgroup_rstat_flush", "mem_cgroup_flush_stats", "mem_cgroup_css_rstat_flush", "do_flush_stats",
+    "memcg1_stat_format", "memcg_stat_show",    "memory_stat_show",       "memory_stat_format",         "mem_cgroup_nr_lru_pages"};
 
-enum class Source : std::uint8_t { reader, flush_worker, cgroup_removal, other };
+enum class Source : std::uint8_t { reader, flush_worker, other };
 
 struct Signals {
   bool file = false;
@@ -53,8 +52,7 @@ std::string_view base_name(std::string_view path) {
 }
 
 bool names_statistics(std::string_view file) {
-  const std::string_view name = base_name(file);
-  return name == "memory.stat" || name == "memory.numa_stat";
+  return base_name(file) == "memory.stat";
 }
 
 bool is_flush_function(std::string_view name) {
@@ -99,8 +97,6 @@ class Detective {
       }
       if (name == "flush_memcg_stats_dwork") {
         signals.source = Source::flush_worker;
-      } else if (name.starts_with("css_release_work_fn") || name.starts_with("css_free_rwork_fn")) {
-        signals.source = Source::cgroup_removal;
       }
     }
   }
@@ -177,8 +173,6 @@ std::string cause_of(const Tally& tally, const MemcgCounts& counts) {
       return fmt::format("reading {} flushes {} {}", tally.file, object, effect);
     case Source::flush_worker:
       return fmt::format("the kernel's own flush worker flushes {} {}", object, effect);
-    case Source::cgroup_removal:
-      return fmt::format("freeing memory cgroups flushes {} {}", object, effect);
     case Source::other:
       break;
   }
@@ -299,6 +293,18 @@ std::optional<std::int64_t> period_ns(const Context& context, const Suspect& sus
   return median(std::move(distances_ns));
 }
 
+std::string let_go_of(const PinningFileRecord& file) {
+  const std::string zombies = fmt::format("the {} zombies it pins", base::format_count(file.memcg_count));
+  // Only there is the file all there is of its pages; a file of a disk may be any program or data of the host's.
+  if (file.filesystem == "tmpfs") {
+    return fmt::format(
+        "delete {} if nothing needs it: that frees {}; cut it 1 MiB at a time first, all at once stalls again and again", file.path,
+        zombies);
+  }
+  return fmt::format("leave {} where it is: {} go by themselves when memory gets short and its page cache is reclaimed", file.path,
+                     zombies);
+}
+
 std::vector<std::string> next_steps(const Context& context, const Tally& tally, const MemcgCounts& counts) {
   std::vector<std::string> steps;
   for (const Suspect& suspect : suspects(context, tally.claims)) {
@@ -315,11 +321,7 @@ std::vector<std::string> next_steps(const Context& context, const Tally& tally, 
     const std::vector<PinningFileRecord>& files = context.evidence.pinning_files;
     const auto worst =
         std::max_element(files.begin(), files.end(), [](const auto& a, const auto& b) { return a.memcg_count < b.memcg_count; });
-    steps.push_back(worst == files.end()
-                        ? "find what keeps the zombies in memory: sudo stallscope census"
-                        : fmt::format("delete {} if nothing needs it: that frees the {} zombies it pins, at the price of about "
-                                      "one more such stall",
-                                      worst->path, base::format_count(worst->memcg_count)));
+    steps.push_back(worst == files.end() ? "find what keeps the zombies in memory: sudo stallscope census" : let_go_of(*worst));
   }
   steps.emplace_back("check with: sudo stallscope census (counts zombies, times memory.stat)");
   steps.emplace_back("read docs/rules/memcg-stat-flush.md: remedies, and kernels that flush faster");
