@@ -6,6 +6,7 @@
 
 #include "lab/faults/bh-off-section/fault.h"
 #include "lab/faults/direct-reclaim/fault.h"
+#include "lab/faults/hung-task/fault.h"
 #include "lab/faults/irq-off-section/fault.h"
 #include "lab/faults/memcg-stat-flush/fault.h"
 #include "lab/faults/numa-stat-read/fault.h"
@@ -18,15 +19,8 @@ namespace stallscope::lab {
 namespace {
 
 constexpr std::array known_faults = {
-    &bh_off_section::fault,
-    &direct_reclaim::fault,
-    &irq_off_section::fault,
-    &memcg_stat_flush::fault,
-    &numa_stat_read::fault,
-    &slab_shrink::fault,
-    &slabinfo_read::fault,
-    &softirq_vector::fault,
-    &zombie_release::fault,
+    &bh_off_section::fault, &direct_reclaim::fault, &hung_task::fault,     &irq_off_section::fault, &memcg_stat_flush::fault,
+    &numa_stat_read::fault, &slab_shrink::fault,    &slabinfo_read::fault, &softirq_vector::fault,  &zombie_release::fault,
 };
 
 }  // namespace

@@ -16,6 +16,7 @@
 
 #include "base/clock.h"
 #include "base/text.h"
+#include "census/blocked_tasks.h"
 #include "census/census.h"
 #include "cli/app.h"
 #include "cli/interrupt.h"
@@ -125,6 +126,7 @@ class Recording {
   Status finish();
   Status add_census();
   Status add_counters();
+  Status add_blocked_tasks();
   Status add_prober_findings();
   [[nodiscard]] bool tracer_required() const { return run_.target.empty() || run_.target_is_local; }
 
@@ -138,6 +140,7 @@ class Recording {
   std::optional<trace::Tracer> tracer_;
   std::unique_ptr<ProbeThread> probe_thread_;
   std::vector<host::CounterValue> counters_before_;
+  Result<census::BlockedThreads> blocked_before_ = census::BlockedThreads{};
   std::int64_t probe_count_ = 0;
   bool interrupted_ = false;
 };
@@ -309,6 +312,26 @@ Status Recording::add_counters() {
   return base::ok();
 }
 
+Status Recording::add_blocked_tasks() {
+  const Result<census::BlockedThreads> after = census::read_blocked_threads("");
+  if (!blocked_before_ || !after) {
+    return bundle_->add(evidence::GapRecord{"tasks in uninterruptible sleep",
+                                            after ? blocked_before_.error().reason : after.error().reason,
+                                            "Whether one hangs is not known."});
+  }
+  for (const evidence::BlockedTaskRecord& task : census::blocked_throughout(*blocked_before_, *after)) {
+    if (const Status added = bundle_->add(task); !added) {
+      return added.error();
+    }
+  }
+  for (const evidence::SettingRecord& setting : census::read_hung_task_settings("")) {
+    if (const Status added = bundle_->add(setting); !added) {
+      return added.error();
+    }
+  }
+  return base::ok();
+}
+
 Status Recording::add_census() {
   census::CensusOptions options;
   options.read_cost = options_.read_cost;
@@ -380,8 +403,8 @@ Status Recording::finish() {
       }
     }
   }
-  for (const auto& step :
-       {&Recording::take_probes, &Recording::add_prober_findings, &Recording::add_counters, &Recording::add_census}) {
+  for (const auto& step : {&Recording::take_probes, &Recording::add_prober_findings, &Recording::add_counters,
+                           &Recording::add_blocked_tasks, &Recording::add_census}) {
     if (const Status done = (this->*step)(); !done) {
       return done.error();
     }
@@ -415,6 +438,7 @@ Result<RecordOutcome> Recording::run() {
   if (const Result<std::vector<host::CounterValue>> counters = host::read_counters(); counters) {
     counters_before_ = *counters;
   }
+  blocked_before_ = census::read_blocked_threads("");
 
   RecordOutcome outcome;
   outcome.bundle_path = path;

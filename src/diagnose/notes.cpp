@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <optional>
 #include <set>
+#include <string_view>
 
 #include "base/units.h"
 #include "diagnose/arithmetic.h"
@@ -122,6 +123,50 @@ std::optional<std::string> other_waits_note(const Diagnosis& diagnosis) {
                      others.count == 1 ? "was" : "were", base::format_duration(unprobed_report_ns));
 }
 
+std::optional<std::int64_t> setting(const Evidence& evidence, std::string_view name) {
+  const auto found = std::find_if(evidence.settings.begin(), evidence.settings.end(),
+                                  [&](const evidence::SettingRecord& record) { return record.name == name; });
+  return found == evidence.settings.end() ? std::nullopt : std::optional(found->value);
+}
+
+/// What khungtaskd will do about a task that stays blocked (kernel/hung_task.c).
+std::string hung_task_consequence(const Evidence& evidence) {
+  const std::optional<std::int64_t> timeout_s = setting(evidence, "kernel.hung_task_timeout_secs");
+  if (!timeout_s) {
+    return "what this kernel does about hung tasks is not known";
+  }
+  if (*timeout_s <= 0) {
+    return "this kernel does not look for hung tasks (kernel.hung_task_timeout_secs is 0)";
+  }
+  const std::optional<std::int64_t> panic = setting(evidence, "kernel.hung_task_panic");
+  if (!panic) {
+    return fmt::format("after {} s the kernel takes it for hung; whether it then panics is not known",
+                       base::format_count(*timeout_s));
+  }
+  return *panic == 0
+             ? fmt::format("after {} s the kernel logs it as hung (kernel.hung_task_panic is 0)", base::format_count(*timeout_s))
+             : fmt::format("after {} s THE KERNEL PANICS (kernel.hung_task_panic is {}), unless a fatal signal can end the wait",
+                           base::format_count(*timeout_s), base::format_count(*panic));
+}
+
+std::optional<std::string> hung_task_note(const Evidence& evidence) {
+  const std::vector<evidence::BlockedTaskRecord>& tasks = evidence.blocked_tasks;
+  const auto longest =
+      std::max_element(tasks.begin(), tasks.end(), [](const auto& a, const auto& b) { return a.blocked_ns < b.blocked_ns; });
+  if (longest == tasks.end() || longest->blocked_ns < notable_block_ns) {
+    return std::nullopt;
+  }
+  const auto others_count =
+      std::count_if(tasks.begin(), tasks.end(), [](const auto& task) { return task.blocked_ns >= notable_block_ns; }) - 1;
+  const std::string others =
+      others_count == 0 ? std::string{} : fmt::format(" and {} other{}", others_count, others_count == 1 ? "" : "s");
+  return fmt::format(
+      "{} (pid {}){} did not run during the recording, in uninterruptible sleep{} for {} or more: {}. See "
+      "docs/rules/hung-task.md.",
+      longest->comm, longest->pid, others, longest->waits_in.empty() ? "" : " in " + longest->waits_in,
+      base::format_duration(longest->blocked_ns), hung_task_consequence(evidence));
+}
+
 std::optional<std::string> remote_note(const Evidence& evidence, const Diagnosis& diagnosis) {
   const evidence::RunRecord& run = evidence.run;
   const bool advised = std::any_of(diagnosis.findings.begin(), diagnosis.findings.end(),
@@ -150,6 +195,7 @@ std::vector<std::string> make_notes(const Evidence& evidence, const Diagnosis& d
   add(noise_note(diagnosis));
   add(other_waits_note(diagnosis));
   add(zombie_note(evidence, diagnosis));
+  add(hung_task_note(evidence));
   add(remote_note(evidence, diagnosis));
   return notes;
 }

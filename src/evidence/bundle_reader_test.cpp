@@ -62,12 +62,12 @@ TEST_F(BundleRead, AnotherDatabase) {
 
 TEST_F(BundleRead, OtherVersions) {
   write_evidence(path, {});
-  tamper(path, "PRAGMA user_version = 2");
-  EXPECT_THAT(read_failure(path),
-              HasSubstr("it has version 2; this stallscope reads version 1\n  Read it with a newer stallscope."));
+  const std::string reads = "; this stallscope reads version " + std::to_string(bundle_version) + "\n  ";
+  const std::string next = std::to_string(bundle_version + 1);
+  tamper(path, "PRAGMA user_version = " + next);
+  EXPECT_THAT(read_failure(path), HasSubstr("it has version " + next + reads + "Read it with a newer stallscope."));
   tamper(path, "PRAGMA user_version = 0");
-  EXPECT_THAT(read_failure(path),
-              HasSubstr("it has version 0; this stallscope reads version 1\n  Read it with the stallscope that"));
+  EXPECT_THAT(read_failure(path), HasSubstr("it has version 0" + reads + "Read it with the stallscope that"));
 }
 
 TEST_F(BundleRead, CutShortAnywhereIsDamagedOrStillWhole) {

@@ -267,6 +267,27 @@ struct CounterRecord {
   friend bool operator==(const CounterRecord&, const CounterRecord&) = default;
 };
 
+/// A thread in uninterruptible sleep ("D") that did not run while it was recorded.
+struct BlockedTaskRecord {
+  std::int32_t pid = 0;
+  std::int32_t tgid = 0;
+  std::string comm;
+  /// The kernel function it sleeps in; empty: not known.
+  std::string waits_in;
+  /// For at least; when it began is not known.
+  std::int64_t blocked_ns = 0;
+
+  friend bool operator==(const BlockedTaskRecord&, const BlockedTaskRecord&) = default;
+};
+
+/// A setting of the kernel's by the name sysctl(8) gives it: "kernel.hung_task_panic".
+struct SettingRecord {
+  std::string name;
+  std::int64_t value = 0;
+
+  friend bool operator==(const SettingRecord&, const SettingRecord&) = default;
+};
+
 /// Something that could not be observed. Absence of such evidence is "unknown", never "no".
 struct GapRecord {
   /// What: a short noun phrase ("kernel stacks").
@@ -301,6 +322,8 @@ struct Evidence {
   std::vector<MemoryRecord> memory;
   std::vector<SlabRecord> slabs;
   std::vector<CounterRecord> counters;
+  std::vector<BlockedTaskRecord> blocked_tasks;
+  std::vector<SettingRecord> settings;
   std::vector<GapRecord> gaps;
   std::vector<LossRecord> losses;
 

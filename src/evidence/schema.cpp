@@ -133,7 +133,8 @@ const std::vector<std::string>& create_statements() {
       create_table<FlushRecord>(),         create_table<OnlyRow<MemcgCensusRecord>>(),
       create_table<PinningFileRecord>(),   create_table<StatReadRecord>(),
       create_table<MemoryRecord>(),        create_table<SlabRecord>(),
-      create_table<CounterRecord>(),       create_table<GapRecord>(),
+      create_table<CounterRecord>(),       create_table<BlockedTaskRecord>(),
+      create_table<SettingRecord>(),       create_table<GapRecord>(),
       create_table<LossRecord>(),          std::string(view_late_probes),
       std::string(view_run_summary),       std::string(view_waits),
       std::string(view_waits_by_occupant), std::string(view_stacks)};

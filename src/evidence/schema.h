@@ -302,6 +302,29 @@ struct Table<CounterRecord> : TableDefaults {
 };
 
 template <>
+struct Table<BlockedTaskRecord> : TableDefaults {
+  static constexpr std::string_view name = "blocked_task";
+  static constexpr std::string_view about = "A thread in uninterruptible sleep that did not run while it was recorded.";
+  static constexpr std::tuple columns{
+      Column{"pid", &BlockedTaskRecord::pid, process_ids, "of the thread"},
+      Column{"tgid", &BlockedTaskRecord::tgid, process_ids, "of its process"},
+      Column{"comm", &BlockedTaskRecord::comm, any_integer, ""},
+      Column{"waits_in", &BlockedTaskRecord::waits_in, any_integer, "function of the kernel; empty: not known"},
+      Column{"blocked_ns", &BlockedTaskRecord::blocked_ns, nanoseconds, "at least"}};
+};
+
+template <>
+struct Table<SettingRecord> : TableDefaults {
+  static constexpr std::string_view name = "setting";
+  static constexpr std::string_view about = "Settings of the kernel that a conclusion depends on.";
+  static constexpr std::string_view key = "name";
+  static constexpr bool without_rowid = true;
+  static constexpr Conflict conflict = Conflict::replace;
+  static constexpr std::tuple columns{Column{"name", &SettingRecord::name, any_integer, "as sysctl(8) has it"},
+                                      Column{"value", &SettingRecord::value, any_integer, ""}};
+};
+
+template <>
 struct Table<GapRecord> : TableDefaults {
   static constexpr std::string_view name = "gap";
   static constexpr std::string_view about = "What could not be observed. Its absence from this file means unknown, never no.";

@@ -64,6 +64,9 @@ Evidence complete_evidence() {
   evidence.memory = {{"MemTotal", 8'000'000'000}};
   evidence.slabs = {{"dentry", 10, 20, 192, 4096}};
   evidence.counters = {{"softnet.dropped", 1, 3, 4}, {"steal", 1, 5'000'000, 6'000'000}};
+  evidence.blocked_tasks = {{812, 811, "backup", "do_truncate", 20'000'000'000}};
+  // In order of names, as they are read back.
+  evidence.settings = {{"kernel.hung_task_panic", 1}, {"kernel.hung_task_timeout_secs", 120}};
   evidence.gaps = {{"kernel stacks", "kptr_restrict is 2", "functions have no names"}};
   evidence.losses = {{"ring buffer", 12}};
   return evidence;
@@ -91,6 +94,8 @@ void write_evidence(const std::string& path, const Evidence& evidence) {
   add_all(evidence.memory);
   add_all(evidence.slabs);
   add_all(evidence.counters);
+  add_all(evidence.blocked_tasks);
+  add_all(evidence.settings);
   add_all(evidence.gaps);
   add_all(evidence.losses);
   require(writer.commit());

@@ -394,11 +394,21 @@ class JsonReport {
                        {"object_bytes", slab.object_bytes},
                        {"total_bytes", slab.total_bytes}});
     }
-    return {{"memory_cgroups", memory_cgroups()},
-            {"pinning_files", files},
-            {"stat_reads", reads},
-            {"memory", memory},
-            {"slabs", slabs}};
+    Json blocked = Json::array();
+    for (const evidence::BlockedTaskRecord& task : evidence_.blocked_tasks) {
+      blocked.push_back({{"pid", task.pid},
+                         {"tgid", task.tgid},
+                         {"comm", task.comm},
+                         {"waits_in", task.waits_in.empty() ? Json(nullptr) : Json(task.waits_in)},
+                         {"blocked_ns", task.blocked_ns}});
+    }
+    Json settings = Json::object();
+    for (const evidence::SettingRecord& setting : evidence_.settings) {
+      settings[setting.name] = setting.value;
+    }
+    return {
+        {"memory_cgroups", memory_cgroups()}, {"pinning_files", files}, {"stat_reads", reads}, {"memory", memory}, {"slabs", slabs},
+        {"blocked_tasks", blocked},           {"settings", settings}};
   }
 
   [[nodiscard]] Json counters() const {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "diagnose/diagnose.h"
 #include "diagnose/rules/rule.h"
@@ -54,6 +55,15 @@ TEST(MemcgStatFlush, explains_the_incident) {
   EXPECT_THAT(finding.evidence_for, Contains(HasSubstr("pages of /dev/shm/pins pin all of them, to which 195 MiB are charged")));
   EXPECT_THAT(finding.next_steps, Contains(HasSubstr("cadvisor (pid 4121) read memory.stat less often; it stalled this host "
                                                      "about every 5.0 s")));
+}
+
+TEST(MemcgStatFlush, proposes_to_delete_no_file_of_a_disk) {
+  Evidence evidence = testing::incident();
+  EXPECT_THAT(diagnose(evidence).findings.at(0).next_steps, Contains(HasSubstr("delete /dev/shm/pins")));
+  evidence.pinning_files[0].path = "/usr/bin/bash";
+  evidence.pinning_files[0].filesystem = "ext4";
+  EXPECT_THAT(diagnose(evidence).findings.at(0).next_steps, Not(Contains(HasSubstr("delete"))));
+  EXPECT_THAT(diagnose(evidence).findings.at(0).next_steps, Contains(HasSubstr("leave /usr/bin/bash where it is")));
 }
 
 TEST(MemcgStatFlush, one_sign_alone_gives_medium_confidence) {
@@ -143,6 +153,34 @@ TEST(Zombies, are_not_called_harmless_unless_the_read_was_timed_and_short) {
   EXPECT_THAT(diagnose(evidence).notes, ElementsAre(HasSubstr("took up to 40 ms: enough to stall")));
   evidence.stat_reads.clear();
   EXPECT_THAT(diagnose(evidence).notes, ElementsAre(HasSubstr("is unknown")));
+}
+
+Evidence with_hung_task(std::int64_t blocked_ns, std::vector<evidence::SettingRecord> settings) {
+  Evidence evidence = testing::quiet_run();
+  evidence.blocked_tasks = {{812, 811, "backup", "do_truncate", blocked_ns}};
+  evidence.settings = std::move(settings);
+  return evidence;
+}
+
+TEST(HungTask, is_a_note_that_says_whether_the_kernel_would_panic) {
+  constexpr std::int64_t blocked_ns = 20 * testing::second;
+  const auto note = [&](std::vector<evidence::SettingRecord> settings) {
+    const Diagnosis diagnosis = diagnose(with_hung_task(blocked_ns, std::move(settings)));
+    EXPECT_EQ(diagnosis.outcome, Outcome::clean);
+    return diagnosis.notes.empty() ? std::string{} : diagnosis.notes.front();
+  };
+  EXPECT_EQ(note({{"kernel.hung_task_panic", 0}, {"kernel.hung_task_timeout_secs", 120}}),
+            "backup (pid 812) did not run during the recording, in uninterruptible sleep in do_truncate for 20 s or more: after "
+            "120 s the kernel logs it as hung (kernel.hung_task_panic is 0). See docs/rules/hung-task.md.");
+  EXPECT_THAT(note({{"kernel.hung_task_panic", 1}, {"kernel.hung_task_timeout_secs", 120}}),
+              HasSubstr("after 120 s THE KERNEL PANICS (kernel.hung_task_panic is 1)"));
+  EXPECT_THAT(note({{"kernel.hung_task_timeout_secs", 0}}), HasSubstr("does not look for hung tasks"));
+  EXPECT_THAT(note({{"kernel.hung_task_timeout_secs", 120}}), HasSubstr("whether it then panics is not known"));
+  EXPECT_THAT(note({}), HasSubstr("is not known"));
+}
+
+TEST(HungTask, is_not_a_task_that_waits_for_a_disk) {
+  EXPECT_THAT(diagnose(with_hung_task(4 * testing::second, {})).notes, IsEmpty());
 }
 
 TEST(Findings, never_claim_a_nanosecond_twice_and_list_the_largest_first) {
