@@ -4,13 +4,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <filesystem>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "base/files.h"
 #include "cli/lab_fixture.h"
+#include "lab/topology.h"
 
 namespace stallscope::cli {
 namespace {
@@ -125,6 +128,57 @@ TEST_F(LabCommand, ARunLeavesTheTopologyThatIsUp) {
   EXPECT_EQ(lab.exit_status(), exit_clean);
   EXPECT_TRUE(std::filesystem::exists("/run/netns/stallscope-node"));
   EXPECT_EQ(LabProcess({"down"}).exit_status(), exit_clean);
+  expect_all_gone();
+}
+
+/// What the node's n0 says of its NAPI.
+std::string threaded_napi() {
+  std::string text;
+  const base::Status read = lab::in_namespace(lab::node_netns, [&] {
+    const base::Result<std::string> file = base::read_file("/sys/class/net/n0/threaded");
+    text = file ? *file : file.error().message();
+    return base::ok();
+  });
+  return read ? text : read.error().message();
+}
+
+TEST_F(LabCommand, ANapiThreadGoesWithItsRunWhereTheTopologyStays) {
+  EXPECT_EQ(LabProcess({"up"}).exit_status(), exit_clean);
+  ASSERT_EQ(threaded_napi(), "0\n");
+  {
+    LabProcess lab({"run", "slab-shrink", "--zombies", "10", "--for", "60s"});
+    ASSERT_EQ(lab.next().value_or(json()).value("type", ""), "ready") << lab.messages();
+    EXPECT_EQ(threaded_napi(), "1\n");
+    lab.signal(SIGTERM);
+    EXPECT_EQ(lab.exit_status(), exit_clean);
+    EXPECT_EQ(threaded_napi(), "0\n");
+  }
+  {
+    LabProcess lab({"run", "slab-shrink", "--zombies", "10", "--for", "60s"});
+    ASSERT_EQ(lab.next().value_or(json()).value("type", ""), "ready") << lab.messages();
+    lab.signal(SIGKILL);
+    ASSERT_EQ(lab.exit_status(), -SIGKILL);
+    EXPECT_EQ(threaded_napi(), "1\n") << "nothing was left, so this test tests nothing";
+  }
+  EXPECT_EQ(LabProcess({"up"}).exit_status(), exit_clean);
+  EXPECT_EQ(threaded_napi(), "0\n");
+  EXPECT_EQ(LabProcess({"down"}).exit_status(), exit_clean);
+  expect_all_gone();
+}
+
+TEST_F(LabCommand, AHungTaskIsFreedByTheSignalThatEndsItsRun) {
+  LabProcess lab({"run", "hung-task", "--blocked", "60s", "--for", "60s", "--period", "100ms"});
+  ASSERT_EQ(lab.next().value_or(json()).value("type", ""), "ready") << lab.messages();
+  ASSERT_TRUE(eventually([] {
+    const std::vector<std::string> names = process_names();
+    return std::find(names.begin(), names.end(), "lab-hung") != names.end();
+  }));
+  lab.signal(SIGTERM);
+  const std::vector<json> lines = lab.rest();
+  EXPECT_EQ(lab.exit_status(), exit_clean) << lab.messages();
+  ASSERT_EQ(lines.size(), 2U);
+  EXPECT_EQ(lines.front().at("syscall"), "ftruncate");
+  EXPECT_EQ(lines.front().at("comm"), "lab-hung");
   expect_all_gone();
 }
 

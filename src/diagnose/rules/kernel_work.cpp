@@ -57,13 +57,13 @@ std::string_view effect_of(WaitMode mode) {
     case WaitMode::bh_off:
       return "with bottom halves off";
     case WaitMode::ksoftirqd_delayed:
-      return "and keeps ksoftirqd waiting";
+      return "and kept ksoftirqd waiting";
     case WaitMode::napi_thread_delayed:
-      return "and keeps the NAPI thread waiting";
+      return "and kept the NAPI thread waiting";
     case WaitMode::softirq_delayed:
-      return "and keeps softirqs waiting";
+      return "and kept softirqs waiting";
     default:
-      return "while received packets wait";
+      return "while received packets waited";
   }
 }
 

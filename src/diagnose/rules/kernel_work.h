@@ -28,7 +28,7 @@ struct KernelWork {
   std::span<const std::string_view> files = {};
   /// Modes whose shares it may claim.
   std::span<const evidence::WaitMode> modes = holding_modes;
-  /// What the holder did, as it goes on after its name: "frees removed memory cgroups".
+  /// What the holder did, as it goes on after its name, in the past: "let go of removed memory cgroups".
   std::string_view doing;
   /// Whole steps, the gentlest first. Which page to read is added.
   std::span<const std::string_view> next_steps;

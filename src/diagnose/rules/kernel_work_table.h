@@ -27,7 +27,7 @@ inline constexpr std::array<std::string_view, 2> release_steps = {
 inline constexpr KernelWork zombie_release = {.id = "zombie-release",
                                               .title = "Removed memory cgroups were let go",
                                               .functions = release_functions,
-                                              .doing = "lets go of removed memory cgroups",
+                                              .doing = "let go of removed memory cgroups",
                                               .next_steps = release_steps,
                                               .add_details = add_memcg_counts};
 
@@ -41,7 +41,7 @@ inline constexpr KernelWork numa_stat_read = {.id = "numa-stat-read",
                                               .title = "Reading memory.numa_stat",
                                               .functions = numa_stat_functions,
                                               .files = numa_stat_files,
-                                              .doing = "reads memory.numa_stat",
+                                              .doing = "read memory.numa_stat",
                                               .next_steps = numa_stat_steps,
                                               .add_details = add_memcg_counts};
 
@@ -58,7 +58,7 @@ inline constexpr KernelWork slabinfo_read = {.id = "slabinfo-read",
                                              .title = "Reading /proc/slabinfo",
                                              .functions = slabinfo_functions,
                                              .files = slabinfo_files,
-                                             .doing = "reads the list of slab caches",
+                                             .doing = "read the list of slab caches",
                                              .next_steps = slabinfo_steps};
 
 // Reclaim by whoever allocates. kswapd calls none of these (mm/vmscan.c).
@@ -72,7 +72,7 @@ inline constexpr std::array<std::string_view, 2> reclaim_steps = {
 inline constexpr KernelWork direct_reclaim = {.id = "direct-reclaim",
                                               .title = "A task reclaimed memory itself",
                                               .functions = reclaim_functions,
-                                              .doing = "reclaims memory inside its own allocations",
+                                              .doing = "reclaimed memory inside allocations",
                                               .next_steps = reclaim_steps,
                                               .add_details = add_reclaiming_cgroup};
 
@@ -88,7 +88,7 @@ inline constexpr std::array<std::string_view, 2> slab_shrink_steps = {
 inline constexpr KernelWork slab_shrink = {.id = "slab-shrink",
                                            .title = "Kernel caches were shrunk",
                                            .functions = slab_shrink_functions,
-                                           .doing = "shrinks the kernel's slab caches",
+                                           .doing = "shrank the kernel's slab caches",
                                            .next_steps = slab_shrink_steps,
                                            .add_details = add_memcg_counts};
 

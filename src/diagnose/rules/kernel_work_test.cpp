@@ -59,7 +59,7 @@ const std::vector<std::string> statistics_read = {"_raw_spin_unlock_irq", "css_r
 TEST(ZombieRelease, is_told_by_the_worker_and_goes_before_the_flush_it_ends_with) {
   const Finding finding = only_finding({.frames = release_in_worker});
   EXPECT_EQ(finding.rule_id, "zombie-release");
-  EXPECT_EQ(finding.cause, "agent (pid 77) lets go of removed memory cgroups with interrupts off: up to 60 ms in css_rstat_flush");
+  EXPECT_EQ(finding.cause, "agent (pid 77) let go of removed memory cgroups with interrupts off: up to 60 ms in css_rstat_flush");
   EXPECT_EQ(finding.confidence, Confidence::high);
   EXPECT_THAT(finding.evidence_for, Contains("the kernel stack is inside css_release_work_fn in 1 of 1 stall"));
   EXPECT_THAT(finding.next_steps, Contains("read docs/rules/zombie-release.md"));
@@ -112,7 +112,7 @@ TEST(DirectReclaim, names_the_cgroup_that_is_at_its_limit) {
   const Finding finding = only_finding({.frames = reclaim_in_fault, .mode = WaitMode::napi_thread_delayed});
   EXPECT_EQ(finding.rule_id, "direct-reclaim");
   EXPECT_EQ(finding.cause,
-            "agent (pid 77) reclaims memory inside its own allocations and keeps the NAPI thread waiting: up to 60 ms in "
+            "agent (pid 77) reclaimed memory inside allocations and kept the NAPI thread waiting: up to 60 ms in "
             "shrink_folio_list");
   EXPECT_THAT(finding.evidence_for, Contains("agent (pid 77) is in cgroup /kubepods/pod7f9c"));
 }
