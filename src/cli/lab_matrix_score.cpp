@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 
 #include "diagnose/arithmetic.h"
 #include "evidence/syscalls.h"
@@ -70,10 +69,17 @@ std::string first_cause(const Diagnosis& diagnosis, std::size_t stall) {
   return cause;
 }
 
-bool length_agrees(const Stall& stall, const TrueStall& truth) {
+/// With interrupts off the stall is as long as the fault. In every other mode it begins with the first packet that has to wait.
+std::int64_t first_packet_ns(const Evidence& evidence, const TrueStall& truth) {
+  return truth.mode == evidence::wait_mode_id(evidence::WaitMode::hard_irqs_off) ? 0 : evidence.run.probe_interval_ns;
+}
+
+bool length_agrees(const Evidence& evidence, const Stall& stall, const TrueStall& truth) {
   const std::int64_t true_ns = truth.end_ns - truth.start_ns;
   const auto part_ns = static_cast<std::int64_t>(std::llround(length_tolerance_part * static_cast<double>(true_ns)));
-  return std::abs(stall.length_ns() - true_ns) <= std::max(length_tolerance_ns, part_ns) + hypervisor_ns(stall);
+  const std::int64_t tolerance_ns = std::max(length_tolerance_ns, part_ns) + hypervisor_ns(stall);
+  const std::int64_t excess_ns = stall.length_ns() - true_ns;
+  return excess_ns <= tolerance_ns && excess_ns >= -tolerance_ns - first_packet_ns(evidence, truth);
 }
 
 bool holder_agrees(const Occupant* holder, const TrueStall& truth) {
@@ -94,7 +100,7 @@ void compare(const Evidence& evidence, const Diagnosis& diagnosis, std::size_t i
   result.cause_count += result.blamed.back() == truth.rule ? 1 : 0;
   result.mode_count += stall.mode && evidence::wait_mode_id(*stall.mode) == truth.mode ? 1 : 0;
   result.cpu_count += stall.cpu == truth.cpu ? 1 : 0;
-  result.length_count += length_agrees(stall, truth) ? 1 : 0;
+  result.length_count += length_agrees(evidence, stall, truth) ? 1 : 0;
   result.holder_count += holder_agrees(holder, truth) ? 1 : 0;
   result.file_count += !truth.file || (holder != nullptr && holder->file == *truth.file) ? 1 : 0;
 }

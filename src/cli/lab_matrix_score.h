@@ -35,7 +35,8 @@ inline constexpr std::string_view no_wait_mode = "none";
 
 /// Stalls that began or ended this close to an end of the recording may have been seen in part only, and are not counted.
 inline constexpr std::int64_t matrix_edge_ns = 300'000'000;
-/// The report's promise for the length of a stall; what the hypervisor took of it is added.
+/// The report's promise for the length of a stall. What the hypervisor took of it is added; and where the wait begins with a
+/// packet, not with the fault, it may be shorter by the time from one probe to the next.
 inline constexpr std::int64_t length_tolerance_ns = 2'000'000;
 inline constexpr double length_tolerance_part = 0.05;
 

@@ -90,6 +90,18 @@ TEST(MatrixScore, EachAspectCanBeWrong) {
   EXPECT_FALSE(compare(wrong, evidence).right());
 }
 
+TEST(MatrixScore, AWaitThatBeginsWithAPacketMayBeginOneProbeLater) {
+  TrueStall longer = truth();
+  longer.mode = "bh_off";
+  longer.rule = "bh-off-section";
+  longer.start_ns -= 8 * ns_per_ms;
+  Evidence evidence = held_by("lab-bh-off", WaitMode::bh_off);
+  evidence.run.probe_interval_ns = 10 * ns_per_ms;
+  EXPECT_EQ(compare(longer, evidence).length_count, 1);
+  longer.start_ns -= 5 * ns_per_ms;
+  EXPECT_EQ(compare(longer, evidence).length_count, 0);
+}
+
 TEST(MatrixScore, WhatTheTruthDoesNotNameIsNotAsked) {
   TrueStall sparse = truth();
   sparse.pid.reset();
