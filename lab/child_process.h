@@ -21,6 +21,8 @@ class ReportPipe {
   explicit ReportPipe(base::OwnedFd fd) : fd_(std::move(fd)) {}
   /// Sends one line (without its newline) at once. Blocks while the parent does not read.
   [[nodiscard]] base::Status send(std::string_view line) const;
+  /// For what writes whole lines itself.
+  [[nodiscard]] int fd() const { return fd_.get(); }
 
  private:
   base::OwnedFd fd_;

@@ -7,6 +7,7 @@
 
 #include "base/result.h"
 #include "cli/commands.h"
+#include "cli/lab_matrix_command.h"
 #include "cli/lab_run_command.h"
 #include "lab/faults/catalogue.h"
 #include "lab/session.h"
@@ -75,6 +76,7 @@ void add_lab_command(CLI::App& app, int& exit_status) {
   up_command->callback([up_receive_cpu, &exit_status] { exit_status = report_lab(up(*up_receive_cpu)); });
 
   add_lab_run(*lab, exit_status);
+  add_lab_matrix(*lab, exit_status);
 
   CLI::App* down_command = lab->add_subcommand("down", "Remove all of the lab, also what a killed run has left");
   down_command->footer("EXAMPLES\n  sudo stallscope lab down");

@@ -16,11 +16,16 @@ void add_report_command(CLI::App& app, int& exit_status) {
   auto options = std::make_shared<Options>();
   command->add_option("bundle", options->bundle, "A .stall file made by diagnose")->required();
   command->add_flag("--json", options->output.json, "Print JSON (docs/json.md describes it)");
-  command->add_flag("--all", options->output.all, "List every stall, not only the longest");
+  command->add_flag("--all", options->output.all, "List every stall, not only the longest; with --packets every probe");
+  command->add_flag("--packets", options->output.packets, "Instead, list the late probes: where each waited, and who served it")
+      ->excludes("--json");
   command->footer(
       "EXAMPLES\n"
       "  stallscope report 10.0.1.2-20261123T0304.stall\n"
       "      The report as diagnose printed it.\n"
+      "  stallscope report node.stall --packets\n"
+      "      Each late probe: where its time went, and on which CPU and in whose\n"
+      "      context its packets were received.\n"
       "  stallscope report node.stall --json | jq '.stalls[].length_ns'\n"
       "      The length of every stall.\n"
       "  sqlite3 node.stall 'SELECT * FROM waits_by_occupant'\n"

@@ -8,6 +8,7 @@
 #include "diagnose/diagnose.h"
 #include "evidence/bundle.h"
 #include "report/json.h"
+#include "report/packets.h"
 #include "report/text.h"
 
 namespace stallscope::cli {
@@ -26,7 +27,8 @@ int report_bundle(const std::string& path, const ReportOutputOptions& options) {
     text.colour = describe_terminal(STDOUT_FILENO).colour;
     text.all = options.all;
     text.bundle_path = path;
-    print_out(report::render_text(*evidence, diagnosis, text));
+    print_out(options.packets ? report::render_packets(*evidence, diagnosis, text)
+                              : report::render_text(*evidence, diagnosis, text));
   }
   if (const base::Status finished = finish_output(); !finished) {
     print_error(finished.error());

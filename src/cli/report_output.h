@@ -9,6 +9,8 @@ struct ReportOutputOptions {
   bool json = false;
   /// Every stall, not only the longest.
   bool all = false;
+  /// The table of late probes and their packets in place of the report.
+  bool packets = false;
 };
 
 /// Reads a bundle, diagnoses it and prints the report to standard output, errors to standard error. Returns the exit status.

@@ -6,6 +6,7 @@
 #include "diagnose/arithmetic.h"
 #include "diagnose/episodes.h"
 #include "diagnose/joins.h"
+#include "diagnose/late_time.h"
 #include "diagnose/notes.h"
 #include "diagnose/rules/rule.h"
 #include "diagnose/stalls.h"
@@ -28,6 +29,8 @@ Diagnosis diagnose(const evidence::Evidence& evidence) {
   for (const Stall& stall : diagnosis.stalls) {
     diagnosis.stalled_ns = saturating_add(diagnosis.stalled_ns, stall.length_ns());
   }
+  diagnosis.late_probes = split_late_probes(evidence, probes, joins, waits);
+  diagnosis.late_time = sum_parts(diagnosis.late_probes);
   diagnosis.probes = probes.summary;
   diagnosis.fates = std::move(probes.fates);
   diagnosis.episodes = std::move(probes.episodes);

@@ -152,6 +152,33 @@ struct Stall {
   [[nodiscard]] std::int64_t length_ns() const { return end_ns - start_ns; }
 };
 
+/// Part of what a late probe took, counted from when it should have been sent.
+struct LatePart {
+  enum class Kind : std::uint8_t {
+    /// It was not sent on time.
+    prober,
+    /// It stood in a receive queue of a CPU that could not receive.
+    wait,
+    /// It stood there when the CPU worked off what had queued up.
+    catching_up,
+    /// As much of the rest as a probe takes that meets no wait: the median.
+    network,
+    unexplained,
+  };
+  Kind kind = Kind::unexplained;
+  /// For wait.
+  std::optional<evidence::WaitMode> mode;
+  std::int64_t length_ns = 0;
+};
+
+/// Where the time of a late probe went. The parts add up to its reply time, to the nanosecond.
+struct LateProbe {
+  /// Index into Evidence::probes.
+  std::size_t probe = 0;
+  /// Longest first.
+  std::vector<LatePart> parts;
+};
+
 /// Waits in which, as far as known, no packet waited long enough to matter.
 struct OtherWaits {
   std::int64_t count = 0;
@@ -205,6 +232,10 @@ struct Diagnosis {
   /// For each of Evidence::probes.
   std::vector<ProbeFate> fates;
   std::vector<Episode> episodes;
+  /// In order of sequence.
+  std::vector<LateProbe> late_probes;
+  /// Of all late probes together, longest first.
+  std::vector<LatePart> late_time;
   /// In order of start.
   std::vector<Stall> stalls;
   std::int64_t stalled_ns = 0;

@@ -48,8 +48,9 @@ Evidence random_evidence(unsigned seed) {
     if (dice.one_in(2)) {
       testing::hold_probes(evidence, cpu, start_ns, end_ns, dice.one_in(2));
     }
-    WaitRecord& wait = testing::add_wait(evidence, cpu, evidence::all_wait_modes.at(static_cast<std::size_t>(dice.below(7))),
-                                         start_ns + dice.below(3) * ms, end_ns - dice.below(3) * ms);
+    WaitRecord& wait = testing::add_wait(
+        evidence, cpu, evidence::all_wait_modes.at(static_cast<std::size_t>(dice.below(evidence::all_wait_modes.size()))),
+        start_ns + dice.below(3) * ms, end_ns - dice.below(3) * ms);
     wait.packets_released = dice.below(5) - 1;
     wait.vector = static_cast<std::int32_t>(dice.below(12)) - 1;
     for (std::int64_t n = dice.below(4); n > 0; --n) {
@@ -133,6 +134,14 @@ TEST_P(RandomEvidence, keeps_the_books) {
     }
     ASSERT_LE(explained_ns, diagnosis.stalled_ns);
 
+    for (const LateProbe& late : diagnosis.late_probes) {
+      std::int64_t parts_ns = 0;
+      for (const LatePart& part : late.parts) {
+        ASSERT_GT(part.length_ns, 0);
+        parts_ns += part.length_ns;
+      }
+      ASSERT_EQ(parts_ns, evidence.probes[late.probe].score_ns());
+    }
     // Every late probe is in a stall.
     std::set<std::size_t> held;
     for (const Stall& stall : diagnosis.stalls) {

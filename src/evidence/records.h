@@ -92,6 +92,8 @@ struct PacketRecord {
   ServedBy served_by = ServedBy::unknown;
   std::int32_t pid = 0;
   std::string comm;
+  /// That the task was in. Nothing: in none, or that could not be told.
+  std::optional<std::int32_t> syscall_number;
 
   friend bool operator==(const PacketRecord&, const PacketRecord&) = default;
 };

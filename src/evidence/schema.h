@@ -151,7 +151,8 @@ struct Table<PacketRecord> : TableDefaults {
       Column{"received_ns", &PacketRecord::received_ns, nanoseconds, "netif_receive_skb: the stack begins with it"},
       Column{"served_by", &PacketRecord::served_by, any_integer, "in whose context"},
       Column{"pid", &PacketRecord::pid, process_ids, "of that context"},
-      Column{"comm", &PacketRecord::comm, any_integer, ""}};
+      Column{"comm", &PacketRecord::comm, any_integer, ""},
+      Column{"syscall_number", &PacketRecord::syscall_number, any_integer, "it was in; NULL: in none, or not known"}};
 };
 
 template <>

@@ -27,7 +27,7 @@ Evidence complete_evidence() {
                   "finished"};
   evidence.probes = {{1, 1'010'000'000, 1'010'050'000, 1'110'250'000, 1}, {2, 1'020'000'000, 1'020'050'000, 1'110'260'000, 1}};
   evidence.packets = {{1, PacketLeg::reply, 4'026'532'000U, 3, "veth-\xff\x1b[31m", 1, 2, 1'010'060'000, 1'110'200'000,
-                       ServedBy::ksoftirqd, 14, "ksoftirqd/0"}};
+                       ServedBy::ksoftirqd, 14, "ksoftirqd/0", 44}};
   evidence.stacks = {{1, {"css_rstat_flush", "seq_read_iter", "vfs_read"}}, {2, {"f('x'); DROP TABLE run"}}};
   Occupant reader;
   reader.pid = 4121;

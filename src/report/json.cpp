@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "report/json.h"
 
+#include <algorithm>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
@@ -11,6 +13,7 @@
 #include "diagnose/memcg_facts.h"
 #include "diagnose/stacks.h"
 #include "evidence/syscalls.h"
+#include "report/packets.h"
 
 namespace stallscope::report {
 namespace {
@@ -109,8 +112,11 @@ std::string_view verdict_id(diagnose::OtherCause::Verdict verdict) {
 
 class JsonReport {
  public:
-  JsonReport(const Evidence& evidence, const Diagnosis& diagnosis)
-      : evidence_(evidence), diagnosis_(diagnosis), stacks_(evidence) {}
+  JsonReport(const Evidence& evidence, const Diagnosis& diagnosis) : evidence_(evidence), diagnosis_(diagnosis), stacks_(evidence) {
+    for (const evidence::PacketRecord& packet : evidence.packets) {
+      packets_.emplace(packet.sequence, &packet);
+    }
+  }
 
   [[nodiscard]] Json make() const {
     Json report;
@@ -167,7 +173,45 @@ class JsonReport {
             {"intended_ns", probe.intended_ns},
             {"sent_ns", probe.sent_ns},
             {"received_ns", probe.answered() ? Json(probe.received_ns) : Json(nullptr)},
-            {"sender_cpu", probe.sender_cpu}};
+            {"sender_cpu", probe.sender_cpu},
+            {"parts", parts(index)},
+            {"packets", packets(probe.sequence)}};
+  }
+
+  [[nodiscard]] static Json parts(const std::vector<diagnose::LatePart>& parts) {
+    Json list = Json::array();
+    for (const diagnose::LatePart& part : parts) {
+      list.push_back({{"part", late_part_id(part)}, {"length_ns", part.length_ns}});
+    }
+    return list;
+  }
+
+  [[nodiscard]] Json parts(std::size_t index) const {
+    const auto& late = diagnosis_.late_probes;
+    const auto found = std::lower_bound(late.begin(), late.end(), index,
+                                        [](const diagnose::LateProbe& probe, std::size_t wanted) { return probe.probe < wanted; });
+    return found != late.end() && found->probe == index ? parts(found->parts) : Json(nullptr);
+  }
+
+  [[nodiscard]] Json packets(std::int64_t sequence) const {
+    Json list = Json::array();
+    const auto [first, last] = packets_.equal_range(sequence);
+    for (auto entry = first; entry != last; ++entry) {
+      const evidence::PacketRecord& packet = *entry->second;
+      list.push_back({{"leg", evidence::packet_leg_id(packet.leg)},
+                      {"netns_inode", packet.netns_inode},
+                      {"ifindex", packet.ifindex},
+                      {"device", packet.device},
+                      {"cpu", packet.cpu},
+                      {"rx_queue", packet.rx_queue >= 0 ? Json(packet.rx_queue) : Json(nullptr)},
+                      {"enqueued_ns", packet.enqueued_ns != 0 ? Json(packet.enqueued_ns) : Json(nullptr)},
+                      {"received_ns", packet.received_ns},
+                      {"served_by", evidence::served_by_id(packet.served_by)},
+                      {"pid", packet.pid},
+                      {"comm", packet.comm},
+                      {"syscall", packet.syscall_number ? Json(evidence::syscall_name(*packet.syscall_number)) : Json(nullptr)}});
+    }
+    return list;
   }
 
   [[nodiscard]] Json probes() const {
@@ -189,6 +233,7 @@ class JsonReport {
             {"late_after_ns", summary.late_after_ns},
             {"worst_ns", summary.worst_ns},
             {"worst_own_lateness_ns", summary.worst_own_lateness_ns},
+            {"late_time", parts(diagnosis_.late_time)},
             {"not_on_time", not_on_time}};
   }
 
@@ -438,6 +483,7 @@ class JsonReport {
   const Evidence& evidence_;
   const Diagnosis& diagnosis_;
   diagnose::StackTable stacks_;
+  std::multimap<std::int64_t, const evidence::PacketRecord*> packets_;
 };
 
 }  // namespace

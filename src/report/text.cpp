@@ -14,6 +14,7 @@
 #include "diagnose/stacks.h"
 #include "diagnose/stalls.h"
 #include "report/layout.h"
+#include "report/packets.h"
 #include "report/text_parts.h"
 
 namespace stallscope::report {
@@ -138,6 +139,9 @@ void write_paragraph(Page& page, const std::string& text) {
 
 void write_header(Page& page, const Evidence& evidence, const Diagnosis& diagnosis) {
   write_paragraph(page, diagnosis.probed ? describe_probes(evidence.run, diagnosis) : describe_watch(evidence.run));
+  if (!diagnosis.late_time.empty()) {
+    write_paragraph(page, fmt::format("Time of the late ones: {}.", late_parts_text(diagnosis.late_time)));
+  }
   const std::string state = describe_state(evidence.run);
   if (!state.empty()) {
     write_paragraph(page, state);

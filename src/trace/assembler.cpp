@@ -355,6 +355,10 @@ base::Status WaitAssembler::write_packet(const trace_packet& packet) {
     record.served_by = evidence::ServedBy::napi_thread;
   } else {
     record.served_by = evidence::ServedBy::task;
+    // Interrupted in user space it has a negative one there.
+    if (packet.syscall_number >= 0 && packet.syscall_number < evidence::syscall_number_limit) {
+      record.syscall_number = packet.syscall_number;
+    }
   }
   return sink_.add(record);
 }

@@ -273,6 +273,22 @@ TEST_F(AssemblerTest, SequencesAreUnwrappedAcrossSixteenBits) {
   EXPECT_EQ(sink.packets.back().served_by, evidence::ServedBy::ksoftirqd);
 }
 
+TEST_F(AssemblerTest, APacketServedInASystemCallNamesIt) {
+  const auto packet_in = [&](const char* comm, std::int32_t syscall_number) {
+    trace_packet packet{};
+    packet.kind = TRACE_PACKET;
+    packet.pid = 12;
+    packet.syscall_number = syscall_number;
+    std::strcpy(packet.comm, comm);
+    feed(packet);
+    return sink.packets.back().syscall_number;
+  };
+  EXPECT_EQ(packet_in("app", 44), 44);
+  EXPECT_EQ(packet_in("app", -1), std::nullopt);
+  EXPECT_EQ(packet_in("app", 1 << 20), std::nullopt);
+  EXPECT_EQ(packet_in("ksoftirqd/1", 44), std::nullopt);
+}
+
 TEST_F(AssemblerTest, MalformedRecordsAreCounted) {
   trace_wait cut = wait(TRACE_IRQS_OFF, 0, ms, task(7, "app", {}));
   ASSERT_TRUE(assembler.on_record(&cut, sizeof(cut) - 1));

@@ -13,6 +13,7 @@
 #include <bpf/bpf_helpers.h>
 
 #include "trace/events.bpf.h"
+#include "trace/task.bpf.h"
 #include "trace/wait_record.h"
 
 #define ETH_P_IP 0x0800
@@ -90,6 +91,7 @@ static __noinline void report_packet(struct sk_buff* skb, struct probe_key* key)
   struct trace_packet* packet = bpf_ringbuf_reserve(&events, sizeof(*packet), 0);
   __u64* enqueued = bpf_map_lookup_elem(&enqueue_times, key);
   struct net_device* device = BPF_CORE_READ(skb, dev);
+  struct pt_regs___x86* registers = user_registers((void*)bpf_get_current_task());
 
   if (!packet) {
     count_lost();
@@ -109,7 +111,8 @@ static __noinline void report_packet(struct sk_buff* skb, struct probe_key* key)
   packet->pid = (__u32)bpf_get_current_pid_tgid();
   packet->sequence = key->sequence;
   packet->is_reply = key->is_reply;
-  __builtin_memset(packet->pad, 0, sizeof(packet->pad));
+  packet->pad = 0;
+  packet->syscall_number = registers ? (__s32)BPF_CORE_READ(registers, orig_ax) : -1;
   bpf_get_current_comm(packet->comm, sizeof(packet->comm));
   BPF_CORE_READ_STR_INTO(&packet->device, device, name);
   submit_event(packet);

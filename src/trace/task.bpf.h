@@ -78,10 +78,20 @@ static __always_inline struct file* task_file(struct task_struct* task, __u64 de
   return file;
 }
 
+/* What the current task left in its registers when it came from user space, or NULL: of a kernel thread, and of a program for 32
+ * bits, which numbers its system calls otherwise; anything else there is not what user space left. */
+static __always_inline struct pt_regs___x86* user_registers(struct task_struct* task) {
+  struct pt_regs___x86* registers;
+
+  if (BPF_CORE_READ(task, flags) & PF_KTHREAD)
+    return NULL;
+  registers = compat_user_registers(task);
+  return BPF_CORE_READ(registers, cs) == COMPAT_USER_CS ? registers : NULL;
+}
+
 /* Everything but the stack, which needs the program's own context. */
 static __noinline void describe_task(struct trace_task* out, struct task_struct* task) {
   struct pt_regs___x86* registers;
-  __u64 code_segment;
   struct file* file;
 
   out->pid = BPF_CORE_READ(task, pid);
@@ -93,14 +103,10 @@ static __noinline void describe_task(struct trace_task* out, struct task_struct*
   out->pad = 0;
   BPF_CORE_READ_STR_INTO(&out->comm, task, comm);
   out->cgroup_bytes = cgroup_names(out->cgroup, compat_task_cgroup(task));
-  if (BPF_CORE_READ(task, flags) & PF_KTHREAD) {
+  if (BPF_CORE_READ(task, flags) & PF_KTHREAD)
     out->flags |= TRACE_TASK_KERNEL_THREAD;
-    return;
-  }
-  registers = compat_user_registers(task);
-  code_segment = BPF_CORE_READ(registers, cs);
-  /* A program for 32 bits numbers its system calls otherwise; anything else here is not what user space left. */
-  if (code_segment != COMPAT_USER_CS)
+  registers = user_registers(task);
+  if (!registers)
     return;
   out->flags |= TRACE_TASK_HAS_REGISTERS;
   out->syscall_number = BPF_CORE_READ(registers, orig_ax);

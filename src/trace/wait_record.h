@@ -121,9 +121,10 @@ struct trace_packet {
   __s32 ifindex;
   __s32 rx_queue; /* -1: not recorded */
   __s32 pid;
-  __u16 sequence; /* host order */
+  __s32 syscall_number; /* of the task whose context it was served in; -1: none, or not told */
+  __u16 sequence;       /* host order */
   __u8 is_reply;
-  __u8 pad[5];
+  __u8 pad;
   char comm[TRACE_COMM_BYTES];
   char device[TRACE_DEVICE_BYTES];
 };

@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/lab_matrix_command.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <array>
+#include <cstdlib>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/clock.h"
+#include "base/units.h"
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+#include "cli/lab_matrix_score.h"
+#include "cli/lab_run_command.h"
+#include "cli/recorder.h"
+#include "diagnose/diagnose.h"
+#include "evidence/bundle.h"
+#include "lab/child_process.h"
+#include "lab/faults/catalogue.h"
+#include "lab/session.h"
+#include "lab/stop_signals.h"
+#include "lab/topology.h"
+
+namespace stallscope::cli {
+namespace {
+
+using base::Error;
+using base::Result;
+using base::Status;
+using nlohmann::json;
+
+/// For a fault to be in place, and for its end: making 60,000 zombies takes a quarter of a minute here, more elsewhere.
+constexpr std::int64_t patience_ns = 180 * base::ns_per_s;
+/// From one stall to the next: several times the longest.
+constexpr std::int64_t period_ns = 2 * base::ns_per_s;
+
+struct MatrixOptions {
+  std::vector<std::string> fault_ids;
+  std::vector<std::string> lengths = {"20ms", "100ms", "400ms"};
+  int cpu = 0;
+  int probe_cpu = 1;
+  int stalls = 4;
+  int runs = 1;
+  bool json = false;
+};
+
+struct Case {
+  const lab::Fault* fault = nullptr;
+  std::int64_t length_ns = 0;
+  bool healthy = false;
+};
+
+struct CaseResult {
+  Case tried;
+  MatrixScore score;
+  /// Why it could not be tried here.
+  std::optional<Error> unavailable;
+};
+
+/// A directory that goes with its owner.
+class ScratchDirectory {
+ public:
+  [[nodiscard]] static Result<ScratchDirectory> make() {
+    std::string path = (std::filesystem::temp_directory_path() / "stallscope-matrix-XXXXXX").string();
+    if (::mkdtemp(path.data()) == nullptr) {
+      return base::errno_error("make directory", path, errno);
+    }
+    return ScratchDirectory(path);
+  }
+  ~ScratchDirectory() {
+    if (!path_.empty()) {
+      std::error_code ignored;
+      std::filesystem::remove_all(path_, ignored);
+    }
+  }
+  ScratchDirectory(ScratchDirectory&& other) noexcept : path_(std::exchange(other.path_, {})) {}
+  ScratchDirectory& operator=(ScratchDirectory&&) = delete;
+  ScratchDirectory(const ScratchDirectory&) = delete;
+  ScratchDirectory& operator=(const ScratchDirectory&) = delete;
+
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+ private:
+  explicit ScratchDirectory(std::string path) : path_(std::move(path)) {}
+  std::string path_;
+};
+
+/// A fault that runs in a child until it is stopped, and the ground truth it has told.
+class RunningFault {
+ public:
+  [[nodiscard]] static Result<RunningFault> start(const Case& tried, const MatrixOptions& options) {
+    Result<lab::Settings> settings = lab::complete_settings(*tried.fault, tried.length_ns, {});
+    if (!settings) {
+      return settings.error();
+    }
+    const lab::RunOptions run{.settings = std::move(*settings),
+                              .cpu = options.cpu,
+                              .receive_cpu = options.cpu,
+                              .period_ns = period_ns,
+                              .duration_ns = 2 * patience_ns,
+                              .healthy = tried.healthy};
+    Result<lab::ChildProcess> child = lab::ChildProcess::start("lab-matrix", [&](const lab::ReportPipe& pipe) -> Status {
+      Result<lab::StopSignals> stop = lab::StopSignals::block();
+      return stop ? lab::run_fault(*tried.fault, run, *stop, {pipe.fd(), [](std::string_view) {}}) : stop.error();
+    });
+    return child ? Result<RunningFault>(RunningFault(std::move(*child))) : child.error();
+  }
+
+  /// Waits until the fault is in place.
+  [[nodiscard]] Status ready() {
+    std::string line;
+    if (child_.next_line(line, -1, base::monotonic_ns() + patience_ns) == lab::ChildProcess::Event::line) {
+      return base::ok();
+    }
+    child_.ask_to_stop();
+    Status ended = child_.finish();
+    return ended ? Error{"run", "the fault", "it ended before it was in place", ""} : ended.error();
+  }
+
+  [[nodiscard]] Result<std::vector<TrueStall>> stop() {
+    child_.ask_to_stop();
+    std::vector<json> lines;
+    std::string line;
+    const std::int64_t deadline_ns = base::monotonic_ns() + patience_ns;
+    while (child_.next_line(line, -1, deadline_ns) == lab::ChildProcess::Event::line) {
+      lines.push_back(json::parse(line, nullptr, /*allow_exceptions=*/false));
+    }
+    if (const Status ended = child_.finish(); !ended) {
+      return ended.error();
+    }
+    return true_stalls(lines);
+  }
+
+ private:
+  explicit RunningFault(lab::ChildProcess child) : child_(std::move(child)) {}
+  lab::ChildProcess child_;
+};
+
+Result<MatrixScore> try_case(const Case& tried, const MatrixOptions& options, RunningFault& fault, const std::string& directory) {
+  RecordOptions recording;
+  recording.target = lab::node_address;
+  recording.probe_netns = lab::client_netns;
+  recording.probe_cpu = options.probe_cpu;
+  recording.duration_ns = options.stalls * period_ns;
+  recording.bundle_path = directory + "/case.stall";
+  recording.read_cost = false;
+  const Result<RecordOutcome> recorded = record(recording, {});
+  if (!recorded) {
+    return recorded.error();
+  }
+  const Result<std::vector<TrueStall>> truth = fault.stop();
+  const Result<evidence::Evidence> evidence = evidence::read_bundle(recorded->bundle_path);
+  std::filesystem::remove(recorded->bundle_path);
+  if (!truth || !evidence) {
+    return truth ? evidence.error() : truth.error();
+  }
+  return score(tried.healthy ? std::vector<TrueStall>{} : *truth, *evidence, diagnose::diagnose(*evidence));
+}
+
+CaseResult run_case(const Case& tried, const MatrixOptions& options, const std::string& directory) {
+  CaseResult result{tried, {}, std::nullopt};
+  Result<RunningFault> fault = RunningFault::start(tried, options);
+  if (!fault) {
+    result.unavailable = fault.error();
+    return result;
+  }
+  if (const Status ready = fault->ready(); !ready) {
+    result.unavailable = ready.error();
+    return result;
+  }
+  const Result<MatrixScore> score = try_case(tried, options, *fault, directory);
+  if (score) {
+    result.score = *score;
+  } else {
+    result.unavailable = score.error();
+  }
+  return result;
+}
+
+std::string case_name(const Case& tried) {
+  return tried.healthy ? "control" : base::format_duration(tried.length_ns);
+}
+
+bool right(const CaseResult& result) {
+  return result.unavailable || (result.score.right() && (result.tried.healthy || result.score.stall_count > 0));
+}
+
+/// "irq-off-section x2, nothing x1"
+std::string tally(const std::vector<std::string>& causes) {
+  std::map<std::string, int> counts;
+  for (const std::string& cause : causes) {
+    ++counts[cause.empty() ? "not found" : cause];
+  }
+  std::string text;
+  for (const auto& [cause, count] : counts) {
+    text += fmt::format("{}{} x{}", text.empty() ? "" : ", ", cause, count);
+  }
+  return text;
+}
+
+constexpr const char* row_format = "{:<20} {:>8} {:>6} {:>6} {:>6} {:>5} {:>4} {:>6} {:>7} {:>5}  {}\n";
+
+void print_heading() {
+  fmt::print(row_format, "fault", "case", "stalls", "found", "cause", "mode", "CPU", "length", "process", "file", "blamed on");
+}
+
+void print_row(const CaseResult& result) {
+  const MatrixScore& score = result.score;
+  const std::string name = case_name(result.tried);
+  if (result.unavailable) {
+    fmt::print("{:<20} {:>8}  not here: {}\n", result.tried.fault->id, name, result.unavailable->message());
+  } else if (result.tried.healthy) {
+    fmt::print("{:<20} {:>8}  {}\n", result.tried.fault->id, name,
+               score.invented_count == 0 ? "no finding" : "WRONG: " + tally(score.invented_causes));
+  } else {
+    std::string blamed = tally(score.blamed);
+    blamed += score.invented_count == 0 ? "" : "; invented: " + tally(score.invented_causes);
+    fmt::print(row_format, result.tried.fault->id, name, score.stall_count, score.found_count, score.cause_count, score.mode_count,
+               score.cpu_count, score.length_count, score.holder_count, score.file_count,
+               (right(result) ? "" : "WRONG: ") + blamed);
+  }
+  std::fflush(stdout);
+}
+
+json json_of(const CaseResult& result, int run) {
+  const MatrixScore& score = result.score;
+  return {{"run", run},
+          {"fault", result.tried.fault->id},
+          {"length_ns", result.tried.length_ns},
+          {"healthy", result.tried.healthy},
+          {"unavailable", result.unavailable ? json(result.unavailable->message()) : json(nullptr)},
+          {"right", right(result)},
+          {"stalls", score.stall_count},
+          {"found", score.found_count},
+          {"cause", score.cause_count},
+          {"mode", score.mode_count},
+          {"cpu", score.cpu_count},
+          {"length", score.length_count},
+          {"process", score.holder_count},
+          {"file", score.file_count},
+          {"blamed", score.blamed},
+          {"invented", score.invented_causes},
+          {"foreign", score.foreign_count}};
+}
+
+Result<std::vector<Case>> cases_of(const MatrixOptions& options) {
+  std::vector<const lab::Fault*> chosen;
+  for (const std::string& id : options.fault_ids) {
+    const Result<const lab::Fault*> fault = lab::find_fault(id);
+    if (!fault) {
+      return fault.error();
+    }
+    chosen.push_back(*fault);
+  }
+  if (chosen.empty()) {
+    chosen.assign(lab::faults().begin(), lab::faults().end());
+  }
+  std::vector<std::int64_t> lengths;
+  for (const std::string& text : options.lengths) {
+    const Result<std::int64_t> length = base::parse_duration("--lengths", text, lab::shortest_length_ns, lab::longest_length_ns);
+    if (!length) {
+      return length.error();
+    }
+    lengths.push_back(*length);
+  }
+  std::vector<Case> cases;
+  for (const lab::Fault* fault : chosen) {
+    for (const std::int64_t length_ns : lengths) {
+      cases.push_back({fault, length_ns, false});
+    }
+    cases.push_back({fault, lengths.back(), true});
+  }
+  return cases;
+}
+
+/// The exit status.
+Result<int> run_matrix(const MatrixOptions& options) {
+  const Result<std::vector<Case>> cases = cases_of(options);
+  if (!cases) {
+    return cases.error();
+  }
+  for (const auto& [option, cpu] : {std::pair("--cpu", options.cpu), std::pair("--probe-cpu", options.probe_cpu)}) {
+    if (const Status online = lab::check_cpu_online(option, cpu); !online) {
+      return online.error();
+    }
+  }
+  const Result<ScratchDirectory> directory = ScratchDirectory::make();
+  if (!directory) {
+    return directory.error();
+  }
+  const InterruptGuard interrupts;
+  std::int64_t wrong_count = 0;
+  std::int64_t unavailable_count = 0;
+  std::int64_t foreign_count = 0;
+  if (!options.json) {
+    print_heading();
+  }
+  for (int run = 1; run <= options.runs; ++run) {
+    for (const Case& tried : *cases) {
+      if (InterruptGuard::requested()) {
+        return Error{"finish", "the matrix", "it was interrupted", ""};
+      }
+      const CaseResult result = run_case(tried, options, directory->path());
+      wrong_count += right(result) ? 0 : 1;
+      unavailable_count += result.unavailable ? 1 : 0;
+      foreign_count += result.score.foreign_count;
+      if (options.json) {
+        fmt::print("{}\n", json_of(result, run).dump());
+        std::fflush(stdout);
+      } else {
+        print_row(result);
+      }
+    }
+  }
+  if (!options.json) {
+    const auto tried_count = static_cast<std::int64_t>(cases->size()) * options.runs - unavailable_count;
+    fmt::print("\n{} of {} cases right; {} could not be tried here. {} stall{} of others were left out.\n",
+               tried_count - wrong_count, tried_count, unavailable_count, foreign_count, foreign_count == 1 ? "" : "s");
+  }
+  return wrong_count == 0 ? exit_clean : exit_findings;
+}
+
+}  // namespace
+
+void add_lab_matrix(CLI::App& lab, int& exit_status) {
+  constexpr int most_stalls = 100;
+  constexpr int most_runs = 100;
+  CLI::App* command = lab.add_subcommand("matrix", "Cause every fault and its control, diagnose each, and compare with the truth");
+  const auto options = std::make_shared<MatrixOptions>();
+  command->add_option("fault", options->fault_ids, "Faults to try (default: all)");
+  command->add_option("--lengths", options->lengths, "Lengths of the stalls, joined by commas: 10ms to 500ms")
+      ->delimiter(',')
+      ->capture_default_str();
+  command->add_option("--stalls", options->stalls, "How many stalls to cause for each length, one every 2 s")
+      ->check(CLI::Range(2, most_stalls))
+      ->capture_default_str();
+  command->add_option("--runs", options->runs, "How often to try everything")
+      ->check(CLI::Range(1, most_runs))
+      ->capture_default_str();
+  command->add_option("--cpu", options->cpu, "The CPU that is held up")->capture_default_str();
+  command->add_option("--probe-cpu", options->probe_cpu, "The CPU that the prober stays on")->capture_default_str();
+  command->add_flag("--json", options->json, "Print one JSON object for each case");
+  command->footer(
+      "Each row: how many stalls the lab caused, how many of them were found, and of\n"
+      "how many the first cause, the mode, the CPU, the length (within 5 % or 2 ms),\n"
+      "the process with its system call, and the file were right.\n"
+      "Exit status 1: something was wrong.\n"
+      "\n"
+      "EXAMPLES\n"
+      "  sudo stallscope lab matrix\n"
+      "  sudo stallscope lab matrix irq-off-section --lengths 10ms,500ms --stalls 10");
+  command->callback([options, &exit_status] {
+    const Result<int> status = run_matrix(*options);
+    exit_status = status ? *status : report_lab(status.error());
+  });
+}
+
+}  // namespace stallscope::cli

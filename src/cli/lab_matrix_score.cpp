@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/lab_matrix_score.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "diagnose/arithmetic.h"
+#include "evidence/syscalls.h"
+
+namespace stallscope::cli {
+namespace {
+
+using diagnose::Diagnosis;
+using diagnose::Share;
+using diagnose::ShareKind;
+using diagnose::Stall;
+using evidence::Evidence;
+using evidence::Occupant;
+using nlohmann::json;
+
+template <typename Value>
+std::optional<Value> value_of(const json& line, const char* name) {
+  const auto field = line.find(name);
+  return field == line.end() || field->is_null() ? std::nullopt : std::optional<Value>(field->get<Value>());
+}
+
+/// Who held longest.
+const Occupant* holder_of(const Evidence& evidence, const Stall& stall) {
+  for (const Share& share : stall.shares) {
+    if (const Occupant* occupant = diagnose::occupant_of(evidence, share)) {
+      return occupant;
+    }
+  }
+  return nullptr;
+}
+
+std::int64_t hypervisor_ns(const Stall& stall) {
+  std::int64_t sum_ns = 0;
+  for (const Share& share : stall.shares) {
+    sum_ns += share.kind == ShareKind::hypervisor ? share.length_ns : 0;
+  }
+  return sum_ns;
+}
+
+/// Not the lab's: the hypervisor's, or of a process with another name than the lab's culprits have. A kernel thread may work for
+/// them.
+bool foreign(const Evidence& evidence, const Stall& stall) {
+  const Occupant* holder = holder_of(evidence, stall);
+  if (holder == nullptr) {
+    return hypervisor_ns(stall) > 0;
+  }
+  return !holder->kernel_thread && holder->pid != 0 && !holder->comm.starts_with("lab-");
+}
+
+/// What most of a stall is blamed on.
+std::string first_cause(const Diagnosis& diagnosis, std::size_t stall) {
+  std::string cause = "nothing";
+  std::int64_t most_ns = 0;
+  for (const diagnose::Finding& finding : diagnosis.findings) {
+    std::int64_t claimed_ns = 0;
+    for (const diagnose::Claim& claim : finding.claims) {
+      claimed_ns += claim.stall == stall ? claim.length_ns : 0;
+    }
+    if (claimed_ns > most_ns) {
+      most_ns = claimed_ns;
+      cause = finding.rule_id;
+    }
+  }
+  return cause;
+}
+
+/// With interrupts off the stall is as long as the fault. In every other mode it begins with the first packet that has to wait.
+std::int64_t first_packet_ns(const Evidence& evidence, const TrueStall& truth) {
+  return truth.mode == evidence::wait_mode_id(evidence::WaitMode::hard_irqs_off) ? 0 : evidence.run.probe_interval_ns;
+}
+
+bool length_agrees(const Evidence& evidence, const Stall& stall, const TrueStall& truth) {
+  const std::int64_t true_ns = truth.end_ns - truth.start_ns;
+  const auto part_ns = static_cast<std::int64_t>(std::llround(length_tolerance_part * static_cast<double>(true_ns)));
+  const std::int64_t tolerance_ns = std::max(length_tolerance_ns, part_ns) + hypervisor_ns(stall);
+  const std::int64_t excess_ns = stall.length_ns() - true_ns;
+  return excess_ns <= tolerance_ns && excess_ns >= -tolerance_ns - first_packet_ns(evidence, truth);
+}
+
+bool holder_agrees(const Occupant* holder, const TrueStall& truth) {
+  if (!truth.pid) {
+    return true;
+  }
+  const bool call_agrees =
+      holder != nullptr &&
+      (!truth.syscall || (holder->syscall_number && evidence::syscall_name(*holder->syscall_number) == *truth.syscall));
+  return call_agrees && (holder->pid == *truth.pid || holder->tgid == *truth.pid);
+}
+
+void compare(const Evidence& evidence, const Diagnosis& diagnosis, std::size_t index, const TrueStall& truth, MatrixScore& result) {
+  const Stall& stall = diagnosis.stalls[index];
+  const Occupant* holder = holder_of(evidence, stall);
+  ++result.found_count;
+  result.blamed.push_back(first_cause(diagnosis, index));
+  result.cause_count += result.blamed.back() == truth.rule ? 1 : 0;
+  result.mode_count += stall.mode && evidence::wait_mode_id(*stall.mode) == truth.mode ? 1 : 0;
+  result.cpu_count += stall.cpu == truth.cpu ? 1 : 0;
+  result.length_count += length_agrees(evidence, stall, truth) ? 1 : 0;
+  result.holder_count += holder_agrees(holder, truth) ? 1 : 0;
+  result.file_count += !truth.file || (holder != nullptr && holder->file == *truth.file) ? 1 : 0;
+}
+
+/// What the lab did held no packet in a receive queue: a finding has to say so, and no stall.
+void compare_finding(const Diagnosis& diagnosis, const TrueStall& truth, MatrixScore& result) {
+  const bool found = std::any_of(diagnosis.findings.begin(), diagnosis.findings.end(),
+                                 [&](const diagnose::Finding& finding) { return finding.rule_id == truth.rule; });
+  result.blamed.push_back(found ? truth.rule : std::string());
+  for (std::int64_t* count : {&result.found_count, &result.cause_count, &result.mode_count, &result.cpu_count, &result.length_count,
+                              &result.holder_count, &result.file_count}) {
+    *count += found ? 1 : 0;
+  }
+}
+
+}  // namespace
+
+std::vector<TrueStall> true_stalls(const std::vector<json>& lines) {
+  std::vector<TrueStall> stalls;
+  for (const json& line : lines) {
+    if (value_of<std::string>(line, "type") != "stall") {
+      continue;
+    }
+    stalls.push_back({.start_ns = value_of<std::int64_t>(line, "start_ns").value_or(0),
+                      .end_ns = value_of<std::int64_t>(line, "end_ns").value_or(0),
+                      .cpu = value_of<std::int32_t>(line, "cpu").value_or(-1),
+                      .rule = value_of<std::string>(line, "rule").value_or(""),
+                      .mode = value_of<std::string>(line, "mode").value_or(""),
+                      .pid = value_of<std::int32_t>(line, "pid"),
+                      .syscall = value_of<std::string>(line, "syscall"),
+                      .file = value_of<std::string>(line, "file")});
+  }
+  return stalls;
+}
+
+bool MatrixScore::right() const {
+  const auto counts = {found_count, cause_count, mode_count, cpu_count, length_count, holder_count, file_count};
+  return invented_count == 0 &&
+         std::all_of(counts.begin(), counts.end(), [this](std::int64_t count) { return count == stall_count; });
+}
+
+MatrixScore score(const std::vector<TrueStall>& truth, const Evidence& evidence, const Diagnosis& diagnosis) {
+  MatrixScore result;
+  std::vector<bool> caused(diagnosis.stalls.size(), false);
+  for (const TrueStall& one : truth) {
+    if (one.mode == no_wait_mode) {
+      ++result.stall_count;
+      compare_finding(diagnosis, one, result);
+      continue;
+    }
+    // The longest counts; what else overlaps belongs to it.
+    std::optional<std::size_t> best;
+    for (std::size_t index = 0; index < diagnosis.stalls.size(); ++index) {
+      const Stall& stall = diagnosis.stalls[index];
+      if (diagnose::overlap_ns(stall.start_ns, stall.end_ns, one.start_ns, one.end_ns) == 0) {
+        continue;
+      }
+      caused[index] = true;
+      if (!best || stall.length_ns() > diagnosis.stalls[*best].length_ns()) {
+        best = index;
+      }
+    }
+    const bool whole = one.start_ns > evidence.run.start_ns + matrix_edge_ns && one.end_ns < evidence.run.end_ns - matrix_edge_ns;
+    if (!whole) {
+      continue;
+    }
+    ++result.stall_count;
+    if (best) {
+      compare(evidence, diagnosis, *best, one, result);
+    } else {
+      result.blamed.emplace_back();
+    }
+  }
+  for (std::size_t index = 0; index < diagnosis.stalls.size(); ++index) {
+    if (caused[index]) {
+      continue;
+    }
+    if (foreign(evidence, diagnosis.stalls[index])) {
+      ++result.foreign_count;
+    } else {
+      ++result.invented_count;
+      result.invented_causes.push_back(first_cause(diagnosis, index));
+    }
+  }
+  for (const diagnose::Finding& finding : diagnosis.findings) {
+    const bool meant = std::any_of(truth.begin(), truth.end(), [&](const TrueStall& one) { return one.rule == finding.rule_id; });
+    if (finding.claims.empty() && !meant) {
+      ++result.invented_count;
+      result.invented_causes.push_back(finding.rule_id);
+    }
+  }
+  return result;
+}
+
+}  // namespace stallscope::cli
