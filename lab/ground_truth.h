@@ -16,7 +16,8 @@
 //   ready    once everything is in place, half a period before the first stall
 //   stall    one for each, when it is over; with --healthy a control line instead, of the same form
 //   end      last, with how many there were
-// A fault may add fields of its own. Times are of CLOCK_MONOTONIC.
+// A fault may add fields of its own. Where its line frames what was done, and stalls come and go in between, it has
+// "frames_stalls". Times are of CLOCK_MONOTONIC.
 namespace stallscope::lab {
 
 /// Keys in the order a person reads them.

@@ -189,8 +189,13 @@ std::string case_name(const Case& tried) {
   return tried.healthy ? "control" : base::format_duration(tried.length_ns);
 }
 
+/// A control, or a fault that shows that something does no harm.
+bool causes_nothing(const Case& tried) {
+  return tried.healthy || tried.fault->expected_rule == lab::blames_nothing;
+}
+
 bool right(const CaseResult& result) {
-  return result.unavailable || (result.score.right() && (result.tried.healthy || result.score.stall_count > 0));
+  return result.unavailable || (result.score.right() && (causes_nothing(result.tried) || result.score.stall_count > 0));
 }
 
 /// "irq-off-section x2, nothing x1"
@@ -217,7 +222,7 @@ void print_row(const CaseResult& result) {
   const std::string name = case_name(result.tried);
   if (result.unavailable) {
     fmt::print("{:<20} {:>8}  not here: {}\n", result.tried.fault->id, name, result.unavailable->message());
-  } else if (result.tried.healthy) {
+  } else if (causes_nothing(result.tried)) {
     fmt::print("{:<20} {:>8}  {}\n", result.tried.fault->id, name,
                score.invented_count == 0 ? "no finding" : "WRONG: " + tally(score.invented_causes));
   } else {

@@ -6,6 +6,7 @@
 
 #include "diagnose/arithmetic.h"
 #include "evidence/syscalls.h"
+#include "lab/faults/fault.h"
 
 namespace stallscope::cli {
 namespace {
@@ -75,6 +76,9 @@ std::int64_t first_packet_ns(const Evidence& evidence, const TrueStall& truth) {
 }
 
 bool length_agrees(const Evidence& evidence, const Stall& stall, const TrueStall& truth) {
+  if (truth.frames_stalls) {
+    return true;
+  }
   const std::int64_t true_ns = truth.end_ns - truth.start_ns;
   const auto part_ns = static_cast<std::int64_t>(std::llround(length_tolerance_part * static_cast<double>(true_ns)));
   const std::int64_t tolerance_ns = std::max(length_tolerance_ns, part_ns) + hypervisor_ns(stall);
@@ -121,7 +125,7 @@ void compare_finding(const Diagnosis& diagnosis, const TrueStall& truth, MatrixS
 std::vector<TrueStall> true_stalls(const std::vector<json>& lines) {
   std::vector<TrueStall> stalls;
   for (const json& line : lines) {
-    if (value_of<std::string>(line, "type") != "stall") {
+    if (value_of<std::string>(line, "type") != "stall" || value_of<std::string>(line, "rule") == lab::blames_nothing) {
       continue;
     }
     stalls.push_back({.start_ns = value_of<std::int64_t>(line, "start_ns").value_or(0),
@@ -131,7 +135,8 @@ std::vector<TrueStall> true_stalls(const std::vector<json>& lines) {
                       .mode = value_of<std::string>(line, "mode").value_or(""),
                       .pid = value_of<std::int32_t>(line, "pid"),
                       .syscall = value_of<std::string>(line, "syscall"),
-                      .file = value_of<std::string>(line, "file")});
+                      .file = value_of<std::string>(line, "file"),
+                      .frames_stalls = value_of<bool>(line, "frames_stalls").value_or(false)});
   }
   return stalls;
 }

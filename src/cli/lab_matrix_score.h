@@ -24,13 +24,16 @@ struct TrueStall {
   std::optional<std::int32_t> pid;
   std::optional<std::string> syscall;
   std::optional<std::string> file;
+  /// The times frame what was done; it stalled once or more often in between, for how long is not known.
+  bool frames_stalls = false;
 };
 
 /// The mode of a true stall in which the receiving of packets is innocent: a finding has to name the rule, and no stall may be
 /// seen.
 inline constexpr std::string_view no_wait_mode = "none";
 
-/// The stalls among the lines of a ground truth; other lines are passed over.
+/// The stalls among the lines of a ground truth; other lines are passed over, and what is to be blamed on nothing: of that there is
+/// nothing to find.
 [[nodiscard]] std::vector<TrueStall> true_stalls(const std::vector<nlohmann::json>& lines);
 
 /// Stalls that began or ended this close to an end of the recording may have been seen in part only, and are not counted.

@@ -64,6 +64,27 @@ TEST(MatrixScore, IsRightWhereEverythingIs) {
   EXPECT_TRUE(result.right());
 }
 
+TEST(MatrixScore, TimesThatFrameStallsSayNothingOfTheirLength) {
+  const Evidence evidence = held_by("lab-irqs-off");
+  TrueStall frame = truth();
+  frame.start_ns -= 100 * ns_per_ms;
+  frame.end_ns += 900 * ns_per_ms;
+  EXPECT_EQ(compare(frame, evidence).length_count, 0);
+  frame.frames_stalls = true;
+  EXPECT_TRUE(compare(frame, evidence).right());
+}
+
+TEST(MatrixScore, OfWhatIsToBeBlamedOnNothingThereIsNothingToFind) {
+  const nlohmann::json harmless = {{"type", "stall"}, {"start_ns", 1}, {"end_ns", 2}, {"rule", "none"}, {"mode", "none"}};
+  nlohmann::json frame = harmless;
+  frame["rule"] = "slab-shrink";
+  frame["frames_stalls"] = true;
+  const std::vector<TrueStall> stalls = true_stalls({harmless, frame});
+  ASSERT_EQ(stalls.size(), 1U);
+  EXPECT_EQ(stalls[0].rule, "slab-shrink");
+  EXPECT_TRUE(stalls[0].frames_stalls);
+}
+
 TEST(MatrixScore, EachAspectCanBeWrong) {
   const Evidence evidence = held_by("lab-irqs-off");
   TrueStall wrong = truth();

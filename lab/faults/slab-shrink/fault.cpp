@@ -80,7 +80,7 @@ Result<PreparedCulprit> prepare(const RunOptions& options) {
     if (::pwrite(control->get(), "2", 1, 0) != 1) {
       return base::errno_error("write to", drop_caches, errno);
     }
-    return Turn{{{.start_ns = start_ns, .end_ns = base::monotonic_ns()}}};
+    return Turn{{{.start_ns = start_ns, .end_ns = base::monotonic_ns(), .extras = {{"frames_stalls", true}}}}};
   }};
 }
 

@@ -104,7 +104,8 @@ Result<Turn> take_turn(const ZombiePlaces& places, const RunOptions& options) {
   if (!stall) {
     return stall.error();
   }
-  stall->extras = {{"pid", nullptr}, {"comm", fmt::format("kworker/{}", options.cpu)}, {"zombies", zombies_count}};
+  stall->extras = {
+      {"pid", nullptr}, {"comm", fmt::format("kworker/{}", options.cpu)}, {"zombies", zombies_count}, {"frames_stalls", true}};
   return Turn{{*stall}};
 }
 
