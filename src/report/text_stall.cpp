@@ -227,6 +227,48 @@ std::vector<std::string> packet_sentences(const Evidence& evidence, const Stall&
   return sentences;
 }
 
+/// "cadvisor: ksys_read > ... > css_rstat_flush", as many of the innermost functions as fit on the line.
+std::string sample_line(const StallText& source, const evidence::SampleRecord& sample, std::size_t width) {
+  std::string line = sample.pid == 0 ? "idle" : printable(sample.comm);
+  const std::vector<std::string>* frames = source.stacks.frames(sample.stack_id);
+  if (frames == nullptr) {
+    return fit(line + (sample.pid == 0 ? "" : ": user space"), width);
+  }
+  std::string functions;
+  const std::vector<std::string_view> telling = diagnose::telling_functions(*frames);
+  for (auto function = telling.rbegin(); function != telling.rend(); ++function) {
+    const std::string longer = functions.empty() ? printable(*function) : printable(*function) + " > " + functions;
+    constexpr std::size_t punctuation = 6;  // ": ... "
+    if (!functions.empty() && display_width(line) + display_width(longer) + punctuation > width) {
+      functions = "... " + functions;
+      break;
+    }
+    functions = longer;
+  }
+  return fit(line + ": " + functions, width);
+}
+
+/// Who had the CPU, in order, by the samples of its waits.
+void write_samples(Page& page, const StallText& source, const Stall& stall) {
+  std::vector<const evidence::SampleRecord*> samples;
+  for (const evidence::SampleRecord& sample : source.evidence.samples) {
+    const bool of_stall = std::any_of(stall.waits.begin(), stall.waits.end(),
+                                      [&](std::size_t wait) { return source.evidence.waits[wait].id == sample.wait_id; });
+    if (of_stall) {
+      samples.push_back(&sample);
+    }
+  }
+  std::stable_sort(samples.begin(), samples.end(), [](const auto* a, const auto* b) { return a->first_ns < b->first_ns; });
+  std::string_view label = "in order";
+  for (const evidence::SampleRecord* sample : samples) {
+    const std::string when =
+        fmt::format("+{} ms, {} sample{}: ", format_ms(diagnose::saturating_subtract(sample->first_ns, stall.start_ns)),
+                    sample->sample_count, sample->sample_count == 1 ? "" : "s");
+    page.labelled(label, label_indent, indent, {when + sample_line(source, *sample, page.room(indent + when.size()))});
+    label = {};
+  }
+}
+
 }  // namespace
 
 void write_stall(Page& page, const StallText& source, const Stall& stall, std::size_t number) {
@@ -241,6 +283,9 @@ void write_stall(Page& page, const StallText& source, const Stall& stall, std::s
   for (const std::string& sentence : packet_sentences(source.evidence, stall)) {
     page.labelled(label, label_indent, indent, fill(printable(sentence), page.room(indent)));
     label = {};
+  }
+  if (source.all) {
+    write_samples(page, source, stall);
   }
 }
 
