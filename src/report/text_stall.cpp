@@ -227,25 +227,23 @@ std::vector<std::string> packet_sentences(const Evidence& evidence, const Stall&
   return sentences;
 }
 
-/// "cadvisor: ksys_read > ... > css_rstat_flush", as many of the innermost functions as fit on the line.
-std::string sample_line(const StallText& source, const evidence::SampleRecord& sample, std::size_t width) {
-  std::string line = sample.pid == 0 ? "idle" : printable(sample.comm);
+/// "cadvisor: ksys_read > ... > css_rstat_flush": where it came from and what it was at, one line.
+std::string sample_text(const StallText& source, const evidence::SampleRecord& sample) {
+  const std::string who = sample.pid == 0 ? "idle" : printable(sample.comm);
   const std::vector<std::string>* frames = source.stacks.frames(sample.stack_id);
   if (frames == nullptr) {
-    return fit(line + (sample.pid == 0 ? "" : ": user space"), width);
+    return sample.pid == 0 ? who : who + ": user space";
   }
-  std::string functions;
-  const std::vector<std::string_view> telling = diagnose::telling_functions(*frames);
-  for (auto function = telling.rbegin(); function != telling.rend(); ++function) {
-    const std::string longer = functions.empty() ? printable(*function) : printable(*function) + " > " + functions;
-    constexpr std::size_t punctuation = 6;  // ": ... "
-    if (!functions.empty() && display_width(line) + display_width(longer) + punctuation > width) {
-      functions = "... " + functions;
-      break;
-    }
-    functions = longer;
+  const std::vector<std::string_view> functions = diagnose::telling_functions(*frames);
+  const std::string_view working = diagnose::working_function(*frames);
+  if (functions.empty() || working.empty()) {
+    return who;
   }
-  return fit(line + ": " + functions, width);
+  std::string text = who + ": ";
+  if (functions.front() != working) {
+    text += printable(functions.front()) + (functions.size() > 2 ? " > ... > " : " > ");
+  }
+  return text + printable(working);
 }
 
 /// Who had the CPU, in order, by the samples of its waits.
@@ -260,11 +258,15 @@ void write_samples(Page& page, const StallText& source, const Stall& stall) {
   }
   std::stable_sort(samples.begin(), samples.end(), [](const auto* a, const auto* b) { return a->first_ns < b->first_ns; });
   std::string_view label = "in order";
-  for (const evidence::SampleRecord* sample : samples) {
-    const std::string when =
-        fmt::format("+{} ms, {} sample{}: ", format_ms(diagnose::saturating_subtract(sample->first_ns, stall.start_ns)),
-                    sample->sample_count, sample->sample_count == 1 ? "" : "s");
-    page.labelled(label, label_indent, indent, {when + sample_line(source, *sample, page.room(indent + when.size()))});
+  for (auto sample = samples.begin(); sample != samples.end();) {
+    const std::string text = sample_text(source, **sample);
+    const std::int64_t since_ns = diagnose::saturating_subtract((*sample)->first_ns, stall.start_ns);
+    std::int64_t count = 0;
+    for (; sample != samples.end() && sample_text(source, **sample) == text; ++sample) {
+      count += (*sample)->sample_count;
+    }
+    const std::string when = fmt::format("+{} ms, {} sample{}: ", format_ms(since_ns), count, count == 1 ? "" : "s");
+    page.labelled(label, label_indent, indent, {when + fit(text, page.room(indent + when.size()))});
     label = {};
   }
 }
