@@ -40,6 +40,7 @@ std::string make_valid_bundle(const std::string& path) {
     packet.device = "veth0";
     require(writer.add(packet));
   }
+  require(writer.add(SampleRecord{}));
   require(writer.add(FlushRecord{}));
   require(writer.add(MemcgCensusRecord{}));
   require(writer.add(CounterRecord{"steal", 0, 1, 2}));

@@ -159,7 +159,7 @@ void add_diagnose_command(CLI::App& app, int& exit_status) {
   command->add_flag("--slabinfo", options->slabinfo,
                     "Read /proc/slabinfo even where that holds interrupts off (before Linux 6.10)");
   command->add_flag("--json", options->json, "Print the report as JSON");
-  command->add_flag("--all", options->all, "List every stall, not only the longest");
+  command->add_flag("--all", options->all, "List every stall, whole stacks, and who had the CPU in order");
   command->footer(
       "EXAMPLES\n"
       "  sudo stallscope diagnose 10.0.1.2 --for 20s\n"

@@ -50,6 +50,7 @@ class BundleSink : public trace::Sink {
     ++wait_count_;
     return bundle_.add(wait);
   }
+  Status add(const evidence::SampleRecord& sample) override { return bundle_.add(sample); }
   Status add(const evidence::FlushRecord& flush) override { return bundle_.add(flush); }
   Status add(const evidence::PacketRecord& packet) override { return bundle_.add(packet); }
   [[nodiscard]] std::int64_t wait_count() const { return wait_count_; }

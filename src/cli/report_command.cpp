@@ -16,7 +16,8 @@ void add_report_command(CLI::App& app, int& exit_status) {
   auto options = std::make_shared<Options>();
   command->add_option("bundle", options->bundle, "A .stall file made by diagnose")->required();
   command->add_flag("--json", options->output.json, "Print JSON (docs/json.md describes it)");
-  command->add_flag("--all", options->output.all, "List every stall, not only the longest; with --packets every probe");
+  command->add_flag("--all", options->output.all,
+                    "List every stall, whole stacks, and who had the CPU in order; with --packets every probe");
   command->add_flag("--packets", options->output.packets, "Instead, list the late probes: where each waited, and who served it")
       ->excludes("--json");
   command->footer(

@@ -46,6 +46,7 @@ class BundleWriter {
   [[nodiscard]] base::Status add(const PacketRecord& packet);
   /// With its occupants, whose stack ids must come from add_stack. An id of 0 is replaced by the next free one.
   [[nodiscard]] base::Status add(const WaitRecord& wait);
+  [[nodiscard]] base::Status add(const SampleRecord& sample);
   [[nodiscard]] base::Status add(const FlushRecord& flush);
   /// The id under which the frames are stored; the same frames get the same id, no frames get 0.
   [[nodiscard]] base::Result<std::int64_t> add_stack(std::span<const std::string> frames);

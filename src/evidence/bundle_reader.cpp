@@ -349,6 +349,7 @@ class Reader {
     then([&] { return read_by_id(evidence.waits, &WaitRecord::id); });
     then([&] { return read_stacks(evidence.stacks); });
     then([&] { return read_occupants(evidence.waits, evidence.stacks); });
+    then([&] { return read_all(evidence.samples); });
     then([&] { return read_all(evidence.flushes); });
     then([&] { return read_only_row(evidence.memcg_census); });
     then([&] { return read_all(evidence.pinning_files); });

@@ -29,6 +29,7 @@ TEST(RoundTrip, TestsEveryColumn) {
   Occupant occupant = evidence.waits.front().occupants.front();
   occupant.syscall_number = 17;
   expect_no_defaults(OccupantRow{occupant, 7, 1});
+  expect_no_defaults(evidence.samples.front());
   expect_no_defaults(evidence.flushes.front());
   expect_no_defaults(OnlyRow<MemcgCensusRecord>{*evidence.memcg_census});
   expect_no_defaults(evidence.pinning_files.front());
@@ -54,6 +55,7 @@ TEST(RoundTrip, EveryFieldComesBack) {
   EXPECT_EQ(read.packets, written.packets);
   EXPECT_EQ(read.waits, written.waits);
   EXPECT_EQ(read.stacks, written.stacks);
+  EXPECT_EQ(read.samples, written.samples);
   EXPECT_EQ(read.flushes, written.flushes);
   EXPECT_EQ(read.memcg_census, written.memcg_census);
   EXPECT_EQ(read, written);

@@ -290,9 +290,9 @@ class BundleWriter::Impl {
   std::string path_;
   Database database_;
   std::tuple<Insert<OnlyRow<RunRecord>>, Insert<ProbeRecord>, Insert<PacketRecord>, Insert<WaitRecord>, Insert<OccupantRow>,
-             Insert<StackFrameRow>, Insert<FlushRecord>, Insert<OnlyRow<MemcgCensusRecord>>, Insert<PinningFileRecord>,
-             Insert<StatReadRecord>, Insert<MemoryRecord>, Insert<SlabRecord>, Insert<CounterRecord>, Insert<BlockedTaskRecord>,
-             Insert<SettingRecord>, Insert<GapRecord>, Insert<LossRecord>>
+             Insert<StackFrameRow>, Insert<SampleRecord>, Insert<FlushRecord>, Insert<OnlyRow<MemcgCensusRecord>>,
+             Insert<PinningFileRecord>, Insert<StatReadRecord>, Insert<MemoryRecord>, Insert<SlabRecord>, Insert<CounterRecord>,
+             Insert<BlockedTaskRecord>, Insert<SettingRecord>, Insert<GapRecord>, Insert<LossRecord>>
       inserts_;
   std::unordered_map<std::string, std::int64_t> stack_ids_;
   std::int64_t next_wait_id_ = 1;
@@ -337,6 +337,9 @@ Status BundleWriter::add(const PacketRecord& packet) {
 }
 Status BundleWriter::add(const WaitRecord& wait) {
   return impl_->write_wait(wait);
+}
+Status BundleWriter::add(const SampleRecord& sample) {
+  return impl_->write(sample);
 }
 Status BundleWriter::add(const FlushRecord& flush) {
   return impl_->write(flush);

@@ -171,6 +171,22 @@ struct WaitRecord {
   friend bool operator==(const WaitRecord&, const WaitRecord&) = default;
 };
 
+/// Consecutive samples of a CPU's clock during a wait that found the same task in the same place: in their order they tell who had
+/// the CPU, one after the other.
+struct SampleRecord {
+  std::int64_t wait_id = 0;
+  std::int64_t first_ns = 0;
+  std::int64_t last_ns = 0;
+  std::int32_t sample_count = 0;
+  /// Of the thread; 0 is the idle task.
+  std::int32_t pid = 0;
+  std::string comm;
+  /// Row of the stacks table; 0 for none, as in user space.
+  std::int64_t stack_id = 0;
+
+  friend bool operator==(const SampleRecord&, const SampleRecord&) = default;
+};
+
 /// A stretch for which a task held the cgroup rstat lock with interrupts off (tracepoints cgroup_rstat_locked and _unlock, Linux
 /// 6.10, commit fc29e04ae1ad). Independent of the timers that WaitRecords come from.
 struct FlushRecord {
@@ -316,6 +332,7 @@ struct Evidence {
   std::vector<ProbeRecord> probes;
   std::vector<PacketRecord> packets;
   std::vector<WaitRecord> waits;
+  std::vector<SampleRecord> samples;
   std::vector<FlushRecord> flushes;
   std::vector<StackRecord> stacks;
   std::optional<MemcgCensusRecord> memcg_census;

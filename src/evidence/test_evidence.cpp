@@ -57,6 +57,8 @@ Evidence complete_evidence() {
                      5'000'000,
                      {reader, other}},
                     {8, 1, WaitMode::net_rx_work, 2'011'000'000, 2'010'900'000, 2'011'100'000, 2'110'000'000, 3, 1, 0, {other}}};
+  evidence.samples = {{7, 1'012'000'000, 1'050'000'000, 38, 4121, "cad\x1bvisor", 1},
+                      {7, 1'051'000'000, 1'051'000'000, 1, 0, "", 0}};
   evidence.flushes = {{1, 1'011'000'000, 1'109'000'000, 4121, 4120, "cadvisor", "/kubepods"}};
   evidence.memcg_census = MemcgCensusRecord{900'000'000, 1, 50'011, 50'006, 5, 4, 50'007, true, 12'000'000, 40'000};
   evidence.pinning_files = {{"/pins", "tmpfs", 26, std::numeric_limits<std::uint64_t>::max(), 50'006, 204'824'576}};
@@ -85,6 +87,7 @@ void write_evidence(const std::string& path, const Evidence& evidence) {
   add_all(evidence.probes);
   add_all(evidence.packets);
   add_all(evidence.waits);
+  add_all(evidence.samples);
   add_all(evidence.flushes);
   if (evidence.memcg_census) {
     require(writer.add(*evidence.memcg_census));

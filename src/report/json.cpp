@@ -116,6 +116,9 @@ class JsonReport {
     for (const evidence::PacketRecord& packet : evidence.packets) {
       packets_.emplace(packet.sequence, &packet);
     }
+    for (const evidence::SampleRecord& sample : evidence.samples) {
+      samples_.emplace(sample.wait_id, &sample);
+    }
   }
 
   [[nodiscard]] Json make() const {
@@ -373,7 +376,24 @@ class JsonReport {
                       {"end_ns", wait.end_ns},
                       {"vector", wait.vector >= 0 ? Json(evidence::softirq_vector_name(wait.vector)) : Json(nullptr)},
                       {"packets_released", wait.packets_released >= 0 ? Json(wait.packets_released) : Json(nullptr)},
-                      {"occupants", occupants}});
+                      {"occupants", occupants},
+                      {"samples", samples(wait.id)}});
+    }
+    return list;
+  }
+
+  [[nodiscard]] Json samples(std::int64_t wait_id) const {
+    Json list = Json::array();
+    const auto [first, last] = samples_.equal_range(wait_id);
+    for (auto entry = first; entry != last; ++entry) {
+      const evidence::SampleRecord& sample = *entry->second;
+      const std::vector<std::string>* frames = stacks_.frames(sample.stack_id);
+      list.push_back({{"first_ns", sample.first_ns},
+                      {"last_ns", sample.last_ns},
+                      {"sample_count", sample.sample_count},
+                      {"pid", sample.pid},
+                      {"comm", sample.comm},
+                      {"stack", frames != nullptr ? Json(*frames) : Json(nullptr)}});
     }
     return list;
   }
@@ -484,6 +504,7 @@ class JsonReport {
   const Diagnosis& diagnosis_;
   diagnose::StackTable stacks_;
   std::multimap<std::int64_t, const evidence::PacketRecord*> packets_;
+  std::multimap<std::int64_t, const evidence::SampleRecord*> samples_;
 };
 
 }  // namespace

@@ -17,7 +17,7 @@ struct TextOptions {
   bool colour = false;
   /// Display columns; at least 60 are used.
   std::size_t width = 80;
-  /// Every stall and every function of a stack.
+  /// Every stall, every function of a stack, and who had the CPU in order.
   bool all = false;
   /// Where the bundle is, for the last line. Empty: it is not kept.
   std::string bundle_path;

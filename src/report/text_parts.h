@@ -12,7 +12,7 @@ namespace stallscope::report {
 struct StallText {
   const evidence::Evidence& evidence;
   const diagnose::StackTable& stacks;
-  /// Show whole stacks.
+  /// Show whole stacks, and who had the CPU in order.
   bool all = false;
 };
 

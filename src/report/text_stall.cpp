@@ -227,6 +227,50 @@ std::vector<std::string> packet_sentences(const Evidence& evidence, const Stall&
   return sentences;
 }
 
+/// "cadvisor: ksys_read > ... > css_rstat_flush": where it came from and what it was at, one line.
+std::string sample_text(const StallText& source, const evidence::SampleRecord& sample) {
+  const std::string who = sample.pid == 0 ? "idle" : printable(sample.comm);
+  const std::vector<std::string>* frames = source.stacks.frames(sample.stack_id);
+  if (frames == nullptr) {
+    return sample.pid == 0 ? who : who + ": user space";
+  }
+  const std::vector<std::string_view> functions = diagnose::telling_functions(*frames);
+  const std::string_view working = diagnose::working_function(*frames);
+  if (functions.empty() || working.empty()) {
+    return who;
+  }
+  std::string text = who + ": ";
+  if (functions.front() != working) {
+    text += printable(functions.front()) + (functions.size() > 2 ? " > ... > " : " > ");
+  }
+  return text + printable(working);
+}
+
+/// Who had the CPU, in order, by the samples of its waits.
+void write_samples(Page& page, const StallText& source, const Stall& stall) {
+  std::vector<const evidence::SampleRecord*> samples;
+  for (const evidence::SampleRecord& sample : source.evidence.samples) {
+    const bool of_stall = std::any_of(stall.waits.begin(), stall.waits.end(),
+                                      [&](std::size_t wait) { return source.evidence.waits[wait].id == sample.wait_id; });
+    if (of_stall) {
+      samples.push_back(&sample);
+    }
+  }
+  std::stable_sort(samples.begin(), samples.end(), [](const auto* a, const auto* b) { return a->first_ns < b->first_ns; });
+  std::string_view label = "in order";
+  for (auto sample = samples.begin(); sample != samples.end();) {
+    const std::string text = sample_text(source, **sample);
+    const std::int64_t since_ns = diagnose::saturating_subtract((*sample)->first_ns, stall.start_ns);
+    std::int64_t count = 0;
+    for (; sample != samples.end() && sample_text(source, **sample) == text; ++sample) {
+      count += (*sample)->sample_count;
+    }
+    const std::string when = fmt::format("+{} ms, {} sample{}: ", format_ms(since_ns), count, count == 1 ? "" : "s");
+    page.labelled(label, label_indent, indent, {when + fit(text, page.room(indent + when.size()))});
+    label = {};
+  }
+}
+
 }  // namespace
 
 void write_stall(Page& page, const StallText& source, const Stall& stall, std::size_t number) {
@@ -241,6 +285,9 @@ void write_stall(Page& page, const StallText& source, const Stall& stall, std::s
   for (const std::string& sentence : packet_sentences(source.evidence, stall)) {
     page.labelled(label, label_indent, indent, fill(printable(sentence), page.room(indent)));
     label = {};
+  }
+  if (source.all) {
+    write_samples(page, source, stall);
   }
 }
 

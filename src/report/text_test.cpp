@@ -61,6 +61,17 @@ TEST(Text, shortens_long_stacks_unless_all_is_asked_for) {
   EXPECT_THAT(render_as_text(evidence, all), HasSubstr("function_20"));
 }
 
+TEST(Text, tells_who_had_the_cpu_in_order_when_all_is_asked_for) {
+  const Evidence evidence = diagnose::testing::passive();
+  TextOptions all;
+  all.all = true;
+  const std::string text = render_as_text(evidence, all);
+  const std::size_t first = text.find("in order  +1.0 ms, 9 samples: rt-loop: ");
+  ASSERT_NE(first, std::string::npos) << text;
+  EXPECT_THAT(text.substr(first), HasSubstr("\n              +10.0 ms, 1 sample: idle\n"));
+  EXPECT_THAT(render_as_text(evidence), Not(HasSubstr("in order")));
+}
+
 TEST(Text, prints_the_sequence_of_the_wire_when_it_has_wrapped) {
   Evidence evidence = many_stalls(1);
   for (evidence::ProbeRecord& probe : evidence.probes) {

@@ -257,7 +257,10 @@ base::Status WaitAssembler::write(CpuState& cpu, const PendingWait& pending) {
     seen_at_end->held_ns = wait.length_ns();
     wait.occupants.push_back(std::move(*seen_at_end));
   }
-  return sink_.add(wait);
+  if (const base::Status added = sink_.add(wait); !added) {
+    return added.error();
+  }
+  return sampled ? write_samples(cpu, wait) : base::ok();
 }
 
 bool WaitAssembler::mostly_bh_off(const CpuState& cpu, const WaitRecord& wait) {
@@ -320,14 +323,42 @@ base::Result<Occupant> WaitAssembler::occupant(const trace_task& task, const Ker
       result.file = path_of(task.file, task.file_bytes);
     }
   }
-  if (!stack.frames.empty()) {
-    const base::Result<std::int64_t> id = sink_.add_stack(stack.frames);
-    if (!id) {
-      return id.error();
-    }
-    result.stack_id = *id;
+  const base::Result<std::int64_t> id = add_stack(stack);
+  if (!id) {
+    return id.error();
   }
+  result.stack_id = *id;
   return result;
+}
+
+base::Result<std::int64_t> WaitAssembler::add_stack(const KernelStack& stack) {
+  return stack.frames.empty() ? base::Result<std::int64_t>(0) : sink_.add_stack(stack.frames);
+}
+
+base::Status WaitAssembler::write_samples(const CpuState& cpu, const WaitRecord& wait) {
+  std::optional<evidence::SampleRecord> current;
+  for (const trace_sample& sample : cpu.samples) {
+    const std::int64_t time_ns = signed_ns(sample.time_ns);
+    if (time_ns < wait.start_ns || time_ns > wait.end_ns) {
+      continue;
+    }
+    const base::Result<std::int64_t> stack_id = add_stack(plain_stack(addresses_of(sample.task), lookup_));
+    if (!stack_id) {
+      return stack_id.error();
+    }
+    if (current && current->pid == sample.task.pid && current->stack_id == *stack_id) {
+      current->last_ns = time_ns;
+      ++current->sample_count;
+      continue;
+    }
+    if (current) {
+      if (const base::Status added = sink_.add(*current); !added) {
+        return added.error();
+      }
+    }
+    current = {wait.id, time_ns, time_ns, 1, sample.task.pid, text_of(sample.task.comm), *stack_id};
+  }
+  return current ? sink_.add(*current) : base::ok();
 }
 
 base::Status WaitAssembler::write_packet(const trace_packet& packet) {

@@ -55,6 +55,9 @@ class WaitAssembler {
   /// Whether the samples taken during the wait say that it was local_bh_disable() that held softirqs back.
   [[nodiscard]] static bool mostly_bh_off(const CpuState& cpu, const evidence::WaitRecord& wait);
   [[nodiscard]] base::Status add_sampled_occupants(const CpuState& cpu, evidence::WaitRecord& wait);
+  [[nodiscard]] base::Result<std::int64_t> add_stack(const KernelStack& stack);
+  /// Who had the CPU during the wait, in order.
+  [[nodiscard]] base::Status write_samples(const CpuState& cpu, const evidence::WaitRecord& wait);
 
   SymbolLookup lookup_;
   Sink& sink_;

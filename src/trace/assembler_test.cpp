@@ -20,12 +20,21 @@ constexpr std::int64_t ms = 1'000'000;
 class CollectingSink : public Sink {
  public:
   base::Result<std::int64_t> add_stack(std::span<const std::string> frames) override {
-    stacks.emplace_back(frames.begin(), frames.end());
+    const std::vector<std::string> stack(frames.begin(), frames.end());
+    const auto known = std::find(stacks.begin(), stacks.end(), stack);
+    if (known != stacks.end()) {
+      return known - stacks.begin() + 1;
+    }
+    stacks.push_back(stack);
     return static_cast<std::int64_t>(stacks.size());
   }
   base::Status add(const evidence::WaitRecord& wait) override {
     waits.push_back(wait);
     return fail ? base::Status(base::Error{"write", "bundle", "disk full", ""}) : base::ok();
+  }
+  base::Status add(const evidence::SampleRecord& sample) override {
+    samples.push_back(sample);
+    return base::ok();
   }
   base::Status add(const evidence::FlushRecord& flush) override {
     flushes.push_back(flush);
@@ -38,6 +47,7 @@ class CollectingSink : public Sink {
 
   std::vector<std::vector<std::string>> stacks;
   std::vector<evidence::WaitRecord> waits;
+  std::vector<evidence::SampleRecord> samples;
   std::vector<evidence::FlushRecord> flushes;
   std::vector<evidence::PacketRecord> packets;
   bool fail = false;
@@ -213,6 +223,10 @@ TEST_F(AssemblerTest, SamplesInsideTheWaitShareItAmongOccupants) {
   EXPECT_EQ(record.occupants[0].pid, 1);
   EXPECT_EQ(record.occupants[0].held_ns, 6 * ms);
   EXPECT_EQ(record.occupants[1].held_ns, 2 * ms);
+  ASSERT_EQ(sink.samples.size(), 2U);
+  EXPECT_EQ(sink.samples[0], (evidence::SampleRecord{record.id, 10 * ms, 15 * ms, 6, 1, "task1", record.occupants[0].stack_id}));
+  EXPECT_EQ(sink.samples[1].pid, 2);
+  EXPECT_EQ(sink.samples[1].sample_count, 2);
   EXPECT_EQ(record.occupants[0].sample_count, 6);
 }
 

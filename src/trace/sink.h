@@ -23,6 +23,7 @@ class Sink {
   /// The id under which a stack (innermost function first) is kept; equal stacks get equal ids.
   [[nodiscard]] virtual base::Result<std::int64_t> add_stack(std::span<const std::string> frames) = 0;
   [[nodiscard]] virtual base::Status add(const evidence::WaitRecord& wait) = 0;
+  [[nodiscard]] virtual base::Status add(const evidence::SampleRecord& sample) = 0;
   [[nodiscard]] virtual base::Status add(const evidence::FlushRecord& flush) = 0;
   [[nodiscard]] virtual base::Status add(const evidence::PacketRecord& packet) = 0;
 };

@@ -266,6 +266,9 @@ Evidence passive() {
       "/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod5e1d8f2a_31c4_4b7e_9a55_0d6c7e8f9a01.slice/"
       "cri-containerd-0f3c1a5b7d9e2f4a6c8e0b1d3f5a7c9e1b3d5f7a9c1e3b5d7f9a1c3e5b7d9f1a.scope";
   ksoftirqd.occupants.push_back(busy);
+  const std::int64_t busy_from_ns = ksoftirqd.start_ns + ms;
+  evidence.samples.push_back({ksoftirqd.id, busy_from_ns, busy_from_ns + 8 * ms, 9, 9931, "rt-loop", 3});
+  evidence.samples.push_back({ksoftirqd.id, busy_from_ns + 9 * ms, busy_from_ns + 9 * ms, 1, 0, "swapper/1", 0});
   add_wait(evidence, 0, WaitMode::hard_irqs_off, 8 * second, 8 * second + 30 * ms).packets_released = 0;
   add_wait(evidence, 1, WaitMode::hard_irqs_off, 9 * second, 9 * second + 3 * ms).packets_released = 5;
   return evidence;
