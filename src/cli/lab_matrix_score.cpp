@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "diagnose/arithmetic.h"
 #include "evidence/syscalls.h"
@@ -18,6 +19,8 @@ using diagnose::Stall;
 using evidence::Evidence;
 using evidence::Occupant;
 using nlohmann::json;
+
+constexpr std::string_view hypervisor_rule = "vcpu-stolen";
 
 template <typename Value>
 std::optional<Value> value_of(const json& line, const char* name) {
@@ -183,11 +186,12 @@ MatrixScore score(const std::vector<TrueStall>& truth, const Evidence& evidence,
     if (caused[index]) {
       continue;
     }
-    if (foreign(evidence, diagnosis.stalls[index])) {
+    std::string cause = first_cause(diagnosis, index);
+    if (cause == hypervisor_rule || foreign(evidence, diagnosis.stalls[index])) {
       ++result.foreign_count;
     } else {
       ++result.invented_count;
-      result.invented_causes.push_back(first_cause(diagnosis, index));
+      result.invented_causes.push_back(std::move(cause));
     }
   }
   for (const diagnose::Finding& finding : diagnosis.findings) {
