@@ -119,7 +119,7 @@ TEST(MatrixScore, AWaitThatBeginsWithAPacketMayBeginOneProbeLater) {
   Evidence evidence = held_by("lab-bh-off", WaitMode::bh_off);
   evidence.run.probe_interval_ns = 10 * ns_per_ms;
   EXPECT_EQ(compare(longer, evidence).length_count, 1);
-  longer.start_ns -= 5 * ns_per_ms;
+  longer.start_ns -= 8 * ns_per_ms;
   EXPECT_EQ(compare(longer, evidence).length_count, 0);
 }
 

@@ -3,30 +3,22 @@
 
 #include <algorithm>
 #include <map>
-#include <nlohmann/json.hpp>
 #include <optional>
 #include <string_view>
 
 #include "base/clock.h"
 #include "diagnose/arithmetic.h"
 #include "diagnose/containers.h"
-#include "diagnose/memcg_facts.h"
 #include "diagnose/stacks.h"
 #include "evidence/syscalls.h"
+#include "report/json_parts.h"
 #include "report/packets.h"
 
 namespace stallscope::report {
 namespace {
 
-// Members stay in the order in which docs/json.md lists them.
-using Json = nlohmann::ordered_json;
 using diagnose::Diagnosis;
 using evidence::Evidence;
-
-template <typename Value>
-Json or_null(const std::optional<Value>& value) {
-  return value ? Json(*value) : Json(nullptr);
-}
 
 std::string_view fate_id(diagnose::ProbeFate fate) {
   switch (fate) {
@@ -135,7 +127,7 @@ class JsonReport {
     report["other_waits"] = {{"count", diagnosis_.other_waits.count}, {"longest_ns", diagnosis_.other_waits.longest_ns}};
     report["waits"] = waits();
     report["flushes"] = flushes();
-    report["census"] = census();
+    report["census"] = census_json(evidence_);
     report["counters"] = counters();
     report["gaps"] = gaps();
     report["losses"] = losses();
@@ -410,70 +402,6 @@ class JsonReport {
                       {"cgroup", flush.cgroup}});
     }
     return list;
-  }
-
-  [[nodiscard]] Json memory_cgroups() const {
-    if (!evidence_.memcg_census) {
-      return nullptr;
-    }
-    const evidence::MemcgCensusRecord& census = *evidence_.memcg_census;
-    const diagnose::MemcgCounts counts = diagnose::memcg_counts(evidence_);
-    return {{"taken_ns", census.taken_ns},
-            {"cgroup_version", census.cgroup_version},
-            {"total", or_null(counts.total)},
-            {"dying", or_null(counts.dying)},
-            {"kernel_total", or_null(census.kernel_total)},
-            {"kernel_dying", or_null(census.kernel_dying)},
-            {"visible", or_null(census.visible)},
-            {"walked_live", or_null(census.walked_live)},
-            {"walked_dying", or_null(census.walked_dying)},
-            {"walk_approximate", census.walk_approximate},
-            {"walk_ns", census.walk_ns},
-            {"walk_longest_section_ns", census.walk_longest_section_ns}};
-  }
-
-  [[nodiscard]] Json census() const {
-    Json files = Json::array();
-    for (const evidence::PinningFileRecord& file : evidence_.pinning_files) {
-      files.push_back({{"path", file.path},
-                       {"filesystem", file.filesystem},
-                       {"device", file.device},
-                       {"inode", file.inode},
-                       {"memcg_count", file.memcg_count},
-                       {"charged_bytes", file.charged_bytes}});
-    }
-    Json reads = Json::array();
-    for (const evidence::StatReadRecord& read : evidence_.stat_reads) {
-      reads.push_back(
-          {{"path", read.path}, {"read_count", read.read_count}, {"median_ns", read.median_ns}, {"worst_ns", read.worst_ns}});
-    }
-    Json memory = Json::array();
-    for (const evidence::MemoryRecord& row : evidence_.memory) {
-      memory.push_back({{"name", row.name}, {"bytes", row.bytes}});
-    }
-    Json slabs = Json::array();
-    for (const evidence::SlabRecord& slab : evidence_.slabs) {
-      slabs.push_back({{"cache", slab.cache},
-                       {"active_objects", slab.active_objects},
-                       {"total_objects", slab.total_objects},
-                       {"object_bytes", slab.object_bytes},
-                       {"total_bytes", slab.total_bytes}});
-    }
-    Json blocked = Json::array();
-    for (const evidence::BlockedTaskRecord& task : evidence_.blocked_tasks) {
-      blocked.push_back({{"pid", task.pid},
-                         {"tgid", task.tgid},
-                         {"comm", task.comm},
-                         {"waits_in", task.waits_in.empty() ? Json(nullptr) : Json(task.waits_in)},
-                         {"blocked_ns", task.blocked_ns}});
-    }
-    Json settings = Json::object();
-    for (const evidence::SettingRecord& setting : evidence_.settings) {
-      settings[setting.name] = setting.value;
-    }
-    return {
-        {"memory_cgroups", memory_cgroups()}, {"pinning_files", files}, {"stat_reads", reads}, {"memory", memory}, {"slabs", slabs},
-        {"blocked_tasks", blocked},           {"settings", settings}};
   }
 
   [[nodiscard]] Json counters() const {
