@@ -5,18 +5,20 @@
 #include <string>
 
 #include "lab/faults/bh-off-section/fault.h"
+#include "lab/faults/iptables-rules/fault.h"
 #include "lab/faults/irq-off-section/fault.h"
 #include "lab/faults/memcg-stat-flush/fault.h"
+#include "lab/faults/nft-rules/fault.h"
+#include "lab/faults/slow-tc/fault.h"
+#include "lab/faults/slow-xdp/fault.h"
 #include "lab/faults/softirq-vector/fault.h"
 
 namespace stallscope::lab {
 namespace {
 
 constexpr std::array known_faults = {
-    &bh_off_section::fault,
-    &irq_off_section::fault,
-    &memcg_stat_flush::fault,
-    &softirq_vector::fault,
+    &bh_off_section::fault, &iptables_rules::fault, &irq_off_section::fault, &memcg_stat_flush::fault,
+    &nft_rules::fault,      &slow_tc::fault,        &slow_xdp::fault,        &softirq_vector::fault,
 };
 
 }  // namespace
