@@ -3,22 +3,29 @@
 #include <array>
 #include <utility>
 
+#include "diagnose/rules/kernel_work_table.h"
 #include "diagnose/rules/rule.h"
 
 namespace stallscope::diagnose::rules {
 namespace {
 
-constexpr std::array<Rule, 9> rules_in_order = {{
-    {"memcg-stat-flush", "Flushing memory cgroup statistics", memcg_stat_flush},
-    {"vcpu-stolen", "The hypervisor did not run the virtual CPU", vcpu_stolen},
-    {"softirq-vector", "Another softirq vector ran for long", softirq_vector},
-    {"net-rx-work", "Receiving itself took long", net_rx_work},
-    {"napi-budget", "More packets than the NAPI budget allows for", napi_budget},
-    {"bh-off-section", "Bottom halves were off for long", bh_off_section},
-    {"thread-delay", "A task kept softirqs or their thread waiting", thread_delay},
-    {"irq-off-section", "Interrupts were off for long", irq_off_section},
-    {"unexplained", "Not explained by what was observed", unexplained},
-}};
+// The release of cgroups and the reading of memory.numa_stat flush statistics as well, and reclaim shrinks slab caches.
+constexpr std::array rules_in_order = {
+    rule_of<zombie_release>(),
+    rule_of<numa_stat_read>(),
+    Rule{"memcg-stat-flush", "Flushing memory cgroup statistics", memcg_stat_flush},
+    rule_of<slabinfo_read>(),
+    rule_of<direct_reclaim>(),
+    rule_of<slab_shrink>(),
+    Rule{"vcpu-stolen", "The hypervisor did not run the virtual CPU", vcpu_stolen},
+    Rule{"softirq-vector", "Another softirq vector ran for long", softirq_vector},
+    Rule{"net-rx-work", "Receiving itself took long", net_rx_work},
+    Rule{"napi-budget", "More packets than the NAPI budget allows for", napi_budget},
+    Rule{"bh-off-section", "Bottom halves were off for long", bh_off_section},
+    Rule{"thread-delay", "A task kept softirqs or their thread waiting", thread_delay},
+    Rule{"irq-off-section", "Interrupts were off for long", irq_off_section},
+    Rule{"unexplained", "Not explained by what was observed", unexplained},
+};
 
 }  // namespace
 

@@ -81,7 +81,7 @@ TEST(MemcgStatFlush, flush_sections_alone_give_low_confidence) {
 
 TEST(MemcgStatFlush, does_not_claim_a_reader_of_something_else) {
   Evidence evidence = incident_with([](Occupant& occupant) {
-    occupant.file = "/proc/slabinfo";
+    occupant.file = "/proc/interrupts";
     occupant.stack_id = 3;
   });
   evidence.flushes.clear();
