@@ -183,7 +183,7 @@ TEST(VcpuStolen, confidence_follows_the_steal_counter) {
 
 TEST(NetRxWork, names_the_function_it_was_in) {
   Evidence evidence = testing::quiet_run(500);
-  evidence.stacks.push_back({9, {"ipt_do_table", "nf_hook_slow", "ip_rcv", "net_rx_action"}});
+  evidence.stacks.push_back({9, {"fib_table_lookup", "ip_route_input_rcu", "ip_rcv", "net_rx_action"}});
   WaitRecord& wait = testing::add_wait(evidence, 0, WaitMode::net_rx_work, 100 * ms, 130 * ms);
   wait.packets_released = 64;
   Occupant occupant;
@@ -194,7 +194,7 @@ TEST(NetRxWork, names_the_function_it_was_in) {
   wait.occupants.push_back(occupant);
   const Diagnosis diagnosis = diagnose(evidence);
   ASSERT_THAT(rule_ids(diagnosis), ElementsAre("net-rx-work"));
-  EXPECT_EQ(diagnosis.findings[0].cause, "receiving packets itself took up to 30 ms in ipt_do_table");
+  EXPECT_EQ(diagnosis.findings[0].cause, "receiving packets itself took up to 30 ms in fib_table_lookup");
 }
 
 TEST(BhOffSection, names_who_had_bottom_halves_off_and_where) {
