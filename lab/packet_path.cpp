@@ -50,11 +50,6 @@ Result<OwnedFd> make_netns() {
   return base::open_file("/proc/self/ns/net", O_RDONLY);
 }
 
-Status enter(const OwnedFd& netns) {
-  return ::setns(netns.get(), CLONE_NEWNET) == 0 ? base::ok()
-                                                 : Status(base::errno_error("enter", "a network namespace of the lab", errno));
-}
-
 sockaddr_in receiving_address() {
   sockaddr_in address{};
   address.sin_family = AF_INET;
@@ -74,6 +69,11 @@ Result<OwnedFd> open_socket(int (*attach)(int, const sockaddr*, socklen_t)) {
 }
 
 }  // namespace
+
+Status enter_netns(const OwnedFd& netns) {
+  return ::setns(netns.get(), CLONE_NEWNET) == 0 ? base::ok()
+                                                 : Status(base::errno_error("enter", "a network namespace of the lab", errno));
+}
 
 Status run_words(std::string_view words) {
   std::vector<std::string> arguments;
@@ -110,7 +110,7 @@ Result<PacketPath> make_packet_path() {
                          "ip address add 10.0.9.2/24 dev lab1", "ip link set lab1 up",
                          "ip neigh add 10.0.9.1 lladdr 02:00:00:00:09:01 nud permanent dev lab1"});
   if (made) {
-    made = enter(path.sending_netns);
+    made = enter_netns(path.sending_netns);
   }
   if (made) {
     made = run_all({"ip address add 10.0.9.1/24 dev lab0", "ip link set lab0 up",
@@ -120,7 +120,7 @@ Result<PacketPath> make_packet_path() {
     return made.error();
   }
   Result<OwnedFd> sender = open_socket(::connect);
-  if (Status entered = enter(path.receiving_netns); !entered) {
+  if (Status entered = enter_netns(path.receiving_netns); !entered) {
     return entered.error();
   }
   Result<OwnedFd> receiver = open_socket(::bind);

@@ -34,6 +34,9 @@ inline constexpr std::string_view receiving_device = "lab1";
 /// Leaves the calling process in the receiving namespace. Needs CAP_SYS_ADMIN and iproute2.
 [[nodiscard]] base::Result<PacketPath> make_packet_path();
 
+/// Moves the calling thread into one of the two.
+[[nodiscard]] base::Status enter_netns(const base::OwnedFd& netns);
+
 /// Sends one packet and waits until it can be read. The times of both: what lies between them, the work of receiving was.
 [[nodiscard]] base::Result<Stall> pass_packet(const PacketPath& path);
 

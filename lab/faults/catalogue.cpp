@@ -4,10 +4,12 @@
 #include <array>
 #include <string>
 
+#include "lab/faults/backlog-drops/fault.h"
 #include "lab/faults/bh-off-section/fault.h"
 #include "lab/faults/iptables-rules/fault.h"
 #include "lab/faults/irq-off-section/fault.h"
 #include "lab/faults/memcg-stat-flush/fault.h"
+#include "lab/faults/napi-flood/fault.h"
 #include "lab/faults/nft-rules/fault.h"
 #include "lab/faults/slow-tc/fault.h"
 #include "lab/faults/slow-xdp/fault.h"
@@ -17,7 +19,9 @@ namespace stallscope::lab {
 namespace {
 
 constexpr std::array known_faults = {
+    &backlog_drops::fault,
     &bh_off_section::fault, &iptables_rules::fault, &irq_off_section::fault, &memcg_stat_flush::fault,
+    &napi_flood::fault,
     &nft_rules::fault,      &slow_tc::fault,        &slow_xdp::fault,        &softirq_vector::fault,
 };
 

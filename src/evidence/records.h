@@ -114,7 +114,8 @@ enum class WaitMode : std::uint8_t {
   napi_thread_delayed,
   /// NET_RX itself ran for long.
   net_rx_work,
-  /// NET_RX ran again and again to the end of its budget: more came than it could process.
+  /// NET_RX ran again and again without emptying its queues, each time to the end of a budget (its own, or the queue's): more came
+  /// than it could process.
   napi_budget,
 };
 inline constexpr std::array<WaitMode, 9> all_wait_modes = {

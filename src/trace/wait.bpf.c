@@ -39,9 +39,10 @@ struct cpu_state {
   __u64 rx_raised_ns;
   __u64 rx_entered_ns;
   __u64 rx_packets;
-  /* What its NAPI polls have processed. */
+  /* What its NAPI polls have processed, and whether one of them had to leave off with more to do. */
   __u64 rx_work;
-  /* Start of the first of NET_RX runs in a row that all ended at the budget, 0 for none. */
+  __u64 rx_left_off;
+  /* Start of the first of NET_RX runs in a row that ended with more to do, 0 for none. */
   __u64 squeezed_since_ns;
   __u64 squeezed_packets;
   /* Another vector running since, 0 for none; and the one that ran longest since the raise. */
@@ -208,6 +209,7 @@ int BPF_PROG(on_softirq_entry, unsigned int vector) {
   state->rx_entered_ns = now;
   state->rx_packets = 0;
   state->rx_work = 0;
+  state->rx_left_off = 0;
   if (!raised || now - raised < threshold_ns)
     return 0;
   wait = begin_wait(state, TRACE_SOFTIRQ_LATE);
@@ -238,7 +240,7 @@ static __noinline void report_release(struct cpu_state* state) {
   submit_event(release);
 }
 
-/* Runs that each ended at the budget, until one emptied the queues. */
+/* Runs that each ended at a budget, until one emptied the queues. */
 static __noinline void report_squeeze(struct cpu_state* state, void* ctx, __u64 now) {
   __u64 since = state->squeezed_since_ns;
   struct trace_wait* wait;
@@ -283,7 +285,8 @@ int BPF_PROG(on_softirq_exit, unsigned int vector) {
   if (state->rx_raised_ns) {
     /* Raised again while it ran: what came until now was this run's to serve, up to its budget. */
     state->rx_raised_ns = now;
-    if (!state->squeezed_since_ns && entered && (state->rx_work >= budget_packets || now - entered >= budget_ns))
+    if (!state->squeezed_since_ns && entered &&
+        (state->rx_left_off || state->rx_work >= budget_packets || now - entered >= budget_ns))
       state->squeezed_since_ns = entered;
     if (state->squeezed_since_ns == entered)
       state->squeezed_packets = state->rx_packets;
@@ -469,8 +472,12 @@ SEC("tp_btf/napi_poll")
 int BPF_PROG(on_napi_poll, void* napi, int work, int budget) {
   struct cpu_state* state = this_cpu();
 
-  if (state)
-    state->rx_work += work;
+  if (!state)
+    return 0;
+  state->rx_work += work;
+  /* net_rx_action comes back to it in another run, unless others are waiting to be polled in this one. */
+  if (work >= budget)
+    state->rx_left_off = 1;
   return 0;
 }
 

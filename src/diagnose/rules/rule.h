@@ -43,6 +43,7 @@ struct Rule {
 [[nodiscard]] std::optional<Finding> slow_tc(const Context& context);
 [[nodiscard]] std::optional<Finding> netfilter_rules(const Context& context);
 [[nodiscard]] std::optional<Finding> net_rx_work(const Context& context);
+[[nodiscard]] std::optional<Finding> backlog_drops(const Context& context);
 [[nodiscard]] std::optional<Finding> napi_budget(const Context& context);
 [[nodiscard]] std::optional<Finding> bh_off_section(const Context& context);
 [[nodiscard]] std::optional<Finding> thread_delay(const Context& context);

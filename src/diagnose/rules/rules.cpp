@@ -27,6 +27,7 @@ constexpr std::array rules_in_order = {
     Rule{"bh-off-section", "Bottom halves were off for long", bh_off_section},
     Rule{"thread-delay", "A task kept softirqs or their thread waiting", thread_delay},
     Rule{"irq-off-section", "Interrupts were off for long", irq_off_section},
+    Rule{"backlog-drops", "Received packets were dropped", backlog_drops},
     Rule{"unexplained", "Not explained by what was observed", unexplained},
 };
 

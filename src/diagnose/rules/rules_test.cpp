@@ -216,6 +216,7 @@ TEST(BhOffSection, names_who_had_bottom_halves_off_and_where) {
 
 TEST(NapiBudget, takes_what_a_delayed_ksoftirqd_does_not_explain) {
   Evidence evidence = testing::quiet_run(500);
+  evidence.probes.clear();
   WaitRecord& squeezed = testing::add_wait(evidence, 0, WaitMode::napi_budget, 100 * ms, 180 * ms);
   squeezed.packets_released = 41'000;
   Occupant ksoftirqd;
