@@ -10,6 +10,7 @@
 #include "lab/faults/irq-off-section/fault.h"
 #include "lab/faults/memcg-stat-flush/fault.h"
 #include "lab/faults/napi-flood/fault.h"
+#include "lab/faults/napi-thread-starved/fault.h"
 #include "lab/faults/nft-rules/fault.h"
 #include "lab/faults/slow-tc/fault.h"
 #include "lab/faults/slow-xdp/fault.h"
@@ -22,6 +23,7 @@ constexpr std::array known_faults = {
     &backlog_drops::fault,
     &bh_off_section::fault, &iptables_rules::fault, &irq_off_section::fault, &memcg_stat_flush::fault,
     &napi_flood::fault,
+    &napi_thread_starved::fault,
     &nft_rules::fault,      &slow_tc::fault,        &slow_xdp::fault,        &softirq_vector::fault,
 };
 

@@ -124,6 +124,19 @@ struct task_struct {
   struct css_set* cgroups;
 };
 
+/* Where the CPU of a task is: since Linux 5.16 (bcf9033e5449), and before. */
+struct thread_info {
+  __u32 cpu;
+};
+
+struct task_struct___thread_info {
+  struct thread_info thread_info;
+};
+
+struct task_struct___cpu {
+  unsigned int cpu;
+};
+
 /* x86_64: the registers a system call was entered with. */
 struct pt_regs___x86 {
   unsigned long r10;

@@ -72,13 +72,28 @@ struct {
   __type(value, struct cpu_state);
 } cpu_states SEC(".maps");
 
-/* When a NAPI thread became runnable, by thread id. */
+struct napi_wait {
+  __u64 since_ns;
+  __u32 cpu;
+  __u32 pad;
+};
+
+/* NAPI threads that want to run and do not, by thread id: since when, and on which CPU. */
 struct {
   __uint(type, BPF_MAP_TYPE_LRU_HASH);
   __uint(max_entries, 4096);
   __type(key, __u32);
+  __type(value, struct napi_wait);
+} napi_waits SEC(".maps");
+
+/* Since when one of them waits for a CPU, 0 for none; by CPU (NR_CPUS is at most 8,192). It only decides whether samples are kept.
+ */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 8192);
+  __type(key, __u32);
   __type(value, __u64);
-} napi_woken SEC(".maps");
+} napi_waiting SEC(".maps");
 
 static __always_inline struct cpu_state* this_cpu(void) {
   __u32 zero = 0;
@@ -329,12 +344,26 @@ static __always_inline enum softirq_thread softirq_thread(struct task_struct* ta
   return NOT_A_SOFTIRQ_THREAD;
 }
 
+static __always_inline void set_napi_waiting(__u32 cpu, __u64 since_ns) {
+  __u64* waiting = bpf_map_lookup_elem(&napi_waiting, &cpu);
+
+  if (waiting)
+    *waiting = since_ns;
+}
+
+static __always_inline void napi_thread_waits(struct task_struct* task, __u32 cpu, __u64 now) {
+  struct napi_wait wait = {.since_ns = now, .cpu = cpu};
+  __u32 pid = task->pid;
+
+  if (bpf_map_update_elem(&napi_waits, &pid, &wait, BPF_NOEXIST) == 0)
+    set_napi_waiting(cpu, now);
+}
+
 SEC("tp_btf/sched_wakeup")
 int BPF_PROG(on_sched_wakeup, struct task_struct* task) {
   enum softirq_thread thread = softirq_thread(task);
   struct cpu_state* state;
   __u64 now;
-  __u32 pid;
 
   if (thread == NOT_A_SOFTIRQ_THREAD)
     return 0;
@@ -345,8 +374,7 @@ int BPF_PROG(on_sched_wakeup, struct task_struct* task) {
       state->ksoftirqd_woken_ns = now;
     return 0;
   }
-  pid = task->pid;
-  bpf_map_update_elem(&napi_woken, &pid, &now, BPF_NOEXIST);
+  napi_thread_waits(task, compat_task_cpu(task), now);
   return 0;
 }
 
@@ -361,6 +389,9 @@ int BPF_PROG(on_sched_switch, bool preempt, struct task_struct* prev, struct tas
   if (!state)
     return 0;
   state->alive_ns = now;
+  /* Another took its place while it had work to do. */
+  if (preempt && softirq_thread(prev) == NAPI_THREAD)
+    napi_thread_waits(prev, bpf_get_smp_processor_id(), now);
   thread = softirq_thread(next);
   if (thread == NOT_A_SOFTIRQ_THREAD)
     return 0;
@@ -369,11 +400,12 @@ int BPF_PROG(on_sched_switch, bool preempt, struct task_struct* prev, struct tas
     state->ksoftirqd_woken_ns = 0;
   } else {
     __u32 pid = next->pid;
-    __u64* since = bpf_map_lookup_elem(&napi_woken, &pid);
+    struct napi_wait* waited = bpf_map_lookup_elem(&napi_waits, &pid);
 
-    if (since) {
-      woken = *since;
-      bpf_map_delete_elem(&napi_woken, &pid);
+    if (waited) {
+      woken = waited->since_ns;
+      set_napi_waiting(waited->cpu, 0);
+      bpf_map_delete_elem(&napi_waits, &pid);
     }
   }
   if (!woken || now - woken < threshold_ns)
@@ -394,18 +426,22 @@ SEC("perf_event")
 int on_cpu_clock(void* ctx) {
   struct cpu_state* state = this_cpu();
   __u64 patience = threshold_ns / 2;
+  __u32 cpu = bpf_get_smp_processor_id();
   struct trace_sample* sample;
   struct compat_steal steal;
+  __u64* napi_since;
   __u64 now;
 
   if (!state)
     return 0;
   now = bpf_ktime_get_ns();
+  napi_since = bpf_map_lookup_elem(&napi_waiting, &cpu);
   if (!(state->rx_raised_ns && now - state->rx_raised_ns > patience) &&
       !(state->rx_entered_ns && now - state->rx_entered_ns > patience) &&
       !(state->squeezed_since_ns && now - state->squeezed_since_ns > patience) &&
       !(state->vector_entered_ns && now - state->vector_entered_ns > patience) &&
-      !(state->ksoftirqd_woken_ns && now - state->ksoftirqd_woken_ns > patience)) {
+      !(state->ksoftirqd_woken_ns && now - state->ksoftirqd_woken_ns > patience) &&
+      !(napi_since && *napi_since && now - *napi_since > patience)) {
     steal = compat_steal((void*)bpf_get_current_task());
     state->steal_quiet_ns = steal.stolen_ns;
     return 0;
@@ -416,7 +452,7 @@ int on_cpu_clock(void* ctx) {
     return 0;
   }
   sample->kind = TRACE_SAMPLE;
-  sample->cpu = bpf_get_smp_processor_id();
+  sample->cpu = cpu;
   sample->time_ns = now;
   sample->preempt_count = compat_preempt_count((void*)bpf_get_current_task());
   sample->pad = 0;

@@ -214,6 +214,28 @@ TEST(BhOffSection, names_who_had_bottom_halves_off_and_where) {
   EXPECT_EQ(diagnosis.findings[0].confidence, Confidence::high);
 }
 
+TEST(ThreadDelay, names_who_computed_and_no_function_of_somebody_elses) {
+  Evidence evidence = testing::quiet_run(500);
+  testing::hold_probes(evidence, 0, 1'003 * ms, 1'063 * ms, /*with_packets=*/false);
+  WaitRecord& wait = testing::add_wait(evidence, 0, WaitMode::napi_thread_delayed, 1'003 * ms, 1'063 * ms);
+  Occupant hog;
+  hog.pid = hog.tgid = 99;
+  hog.comm = "hog";
+  hog.held_ns = 56 * ms;
+  Occupant other;
+  other.pid = other.tgid = 7;
+  other.comm = "kworker/0:0";
+  other.held_ns = 4 * ms;
+  other.stack_id = 9;
+  evidence.stacks.push_back({9, {"decay_pcp_high", "refresh_cpu_vm_stats", "worker_thread"}});
+  wait.occupants = {hog, other};
+  const Diagnosis diagnosis = diagnose(evidence);
+  ASSERT_THAT(rule_ids(diagnosis), ElementsAre("thread-delay"));
+  EXPECT_EQ(diagnosis.findings[0].cause, "hog (pid 99) and 1 other kept the NAPI thread waiting for up to 56 ms");
+  EXPECT_THAT(diagnosis.findings[0].evidence_for,
+              Contains("packets waited to be polled and the NAPI thread did not run in 1 of 1 stall"));
+}
+
 TEST(NapiBudget, takes_what_a_delayed_ksoftirqd_does_not_explain) {
   Evidence evidence = testing::quiet_run(500);
   evidence.probes.clear();
