@@ -4,6 +4,7 @@
 #include <array>
 #include <string>
 
+#include "lab/faults/accept-overflow/fault.h"
 #include "lab/faults/backlog-drops/fault.h"
 #include "lab/faults/bh-off-section/fault.h"
 #include "lab/faults/iptables-rules/fault.h"
@@ -15,16 +16,19 @@
 #include "lab/faults/slow-tc/fault.h"
 #include "lab/faults/slow-xdp/fault.h"
 #include "lab/faults/softirq-vector/fault.h"
+#include "lab/faults/unread-socket/fault.h"
 
 namespace stallscope::lab {
 namespace {
 
 constexpr std::array known_faults = {
+    &accept_overflow::fault,
     &backlog_drops::fault,
     &bh_off_section::fault, &iptables_rules::fault, &irq_off_section::fault, &memcg_stat_flush::fault,
     &napi_flood::fault,
     &napi_thread_starved::fault,
     &nft_rules::fault,      &slow_tc::fault,        &slow_xdp::fault,        &softirq_vector::fault,
+    &unread_socket::fault,
 };
 
 }  // namespace

@@ -356,6 +356,7 @@ class Reader {
     then([&] { return read_all(evidence.memory); });
     then([&] { return read_all(evidence.slabs); });
     then([&] { return read_all(evidence.counters); });
+    then([&] { return read_all(evidence.sockets); });
     then([&] { return read_all(evidence.gaps); });
     then([&] { return read_all(evidence.losses); });
     if (!status) {

@@ -62,12 +62,12 @@ TEST_F(BundleRead, AnotherDatabase) {
 
 TEST_F(BundleRead, OtherVersions) {
   write_evidence(path, {});
-  tamper(path, "PRAGMA user_version = 2");
+  tamper(path, "PRAGMA user_version = 3");
   EXPECT_THAT(read_failure(path),
-              HasSubstr("it has version 2; this stallscope reads version 1\n  Read it with a newer stallscope."));
+              HasSubstr("it has version 3; this stallscope reads version 2\n  Read it with a newer stallscope."));
   tamper(path, "PRAGMA user_version = 0");
   EXPECT_THAT(read_failure(path),
-              HasSubstr("it has version 0; this stallscope reads version 1\n  Read it with the stallscope that"));
+              HasSubstr("it has version 0; this stallscope reads version 2\n  Read it with the stallscope that"));
 }
 
 TEST_F(BundleRead, CutShortAnywhereIsDamagedOrStillWhole) {

@@ -36,6 +36,7 @@ TEST(RoundTrip, TestsEveryColumn) {
   expect_no_defaults(evidence.memory.front());
   expect_no_defaults(evidence.slabs.front());
   expect_no_defaults(evidence.counters.front());
+  expect_no_defaults(evidence.sockets.front());
   expect_no_defaults(evidence.gaps.front());
   expect_no_defaults(evidence.losses.front());
 }

@@ -291,8 +291,8 @@ class BundleWriter::Impl {
   Database database_;
   std::tuple<Insert<OnlyRow<RunRecord>>, Insert<ProbeRecord>, Insert<PacketRecord>, Insert<WaitRecord>, Insert<OccupantRow>,
              Insert<StackFrameRow>, Insert<FlushRecord>, Insert<OnlyRow<MemcgCensusRecord>>, Insert<PinningFileRecord>,
-             Insert<StatReadRecord>, Insert<MemoryRecord>, Insert<SlabRecord>, Insert<CounterRecord>, Insert<GapRecord>,
-             Insert<LossRecord>>
+             Insert<StatReadRecord>, Insert<MemoryRecord>, Insert<SlabRecord>, Insert<CounterRecord>, Insert<SocketRecord>,
+             Insert<GapRecord>, Insert<LossRecord>>
       inserts_;
   std::unordered_map<std::string, std::int64_t> stack_ids_;
   std::int64_t next_wait_id_ = 1;
@@ -361,6 +361,9 @@ Status BundleWriter::add(const SlabRecord& slab) {
 }
 Status BundleWriter::add(const CounterRecord& counter) {
   return impl_->write(counter);
+}
+Status BundleWriter::add(const SocketRecord& socket) {
+  return impl_->write(socket);
 }
 Status BundleWriter::add(const GapRecord& gap) {
   return impl_->write(gap);

@@ -275,7 +275,7 @@ TEST_F(BundleCreate, AFailedFirstWriteLeavesNothingBehind) {
 TEST_F(BundleCreate, FileIsMarkedAsABundle) {
   EXPECT_EQ(create_failure(path), "");
   EXPECT_EQ(query_text(path, "PRAGMA application_id"), std::to_string(0x7374616c));
-  EXPECT_EQ(query_text(path, "PRAGMA user_version"), "1");
+  EXPECT_EQ(query_text(path, "PRAGMA user_version"), "2");
   EXPECT_EQ(query_text(path, "PRAGMA journal_mode"), "delete");
 }
 

@@ -64,6 +64,7 @@ Evidence complete_evidence() {
   evidence.memory = {{"MemTotal", 8'000'000'000}};
   evidence.slabs = {{"dentry", 10, 20, 192, 4096}};
   evidence.counters = {{"softnet.dropped", 1, 3, 4}, {"steal", 1, 5'000'000, 6'000'000}};
+  evidence.sockets = {{"udp", "10.0.1.2:53", true, 1, 212'992, 17, 48'213, 911, "resolver"}};
   evidence.gaps = {{"kernel stacks", "kptr_restrict is 2", "functions have no names"}};
   evidence.losses = {{"ring buffer", 12}};
   return evidence;
@@ -91,6 +92,7 @@ void write_evidence(const std::string& path, const Evidence& evidence) {
   add_all(evidence.memory);
   add_all(evidence.slabs);
   add_all(evidence.counters);
+  add_all(evidence.sockets);
   add_all(evidence.gaps);
   add_all(evidence.losses);
   require(writer.commit());

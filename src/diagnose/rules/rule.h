@@ -44,6 +44,8 @@ struct Rule {
 [[nodiscard]] std::optional<Finding> netfilter_rules(const Context& context);
 [[nodiscard]] std::optional<Finding> net_rx_work(const Context& context);
 [[nodiscard]] std::optional<Finding> backlog_drops(const Context& context);
+[[nodiscard]] std::optional<Finding> accept_queue(const Context& context);
+[[nodiscard]] std::optional<Finding> socket_unread(const Context& context);
 [[nodiscard]] std::optional<Finding> napi_budget(const Context& context);
 [[nodiscard]] std::optional<Finding> bh_off_section(const Context& context);
 [[nodiscard]] std::optional<Finding> thread_delay(const Context& context);
