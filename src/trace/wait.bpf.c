@@ -17,6 +17,7 @@
 #include "bpf/kernel_types.h"
 #include "trace/events.bpf.h"
 #include "trace/probe_packets.bpf.h"
+#include "trace/softirq_threads.bpf.h"
 #include "trace/task.bpf.h"
 #include "trace/wait_record.h"
 
@@ -71,29 +72,6 @@ struct {
   __type(key, __u32);
   __type(value, struct cpu_state);
 } cpu_states SEC(".maps");
-
-struct napi_wait {
-  __u64 since_ns;
-  __u32 cpu;
-  __u32 pad;
-};
-
-/* NAPI threads that want to run and do not, by thread id: since when, and on which CPU. */
-struct {
-  __uint(type, BPF_MAP_TYPE_LRU_HASH);
-  __uint(max_entries, 4096);
-  __type(key, __u32);
-  __type(value, struct napi_wait);
-} napi_waits SEC(".maps");
-
-/* Since when one of them waits for a CPU, 0 for none; by CPU (NR_CPUS is at most 8,192). It only decides whether samples are kept.
- */
-struct {
-  __uint(type, BPF_MAP_TYPE_ARRAY);
-  __uint(max_entries, 8192);
-  __type(key, __u32);
-  __type(value, __u64);
-} napi_waiting SEC(".maps");
 
 static __always_inline struct cpu_state* this_cpu(void) {
   __u32 zero = 0;
@@ -328,37 +306,6 @@ int BPF_PROG(on_softirq_exit, unsigned int vector) {
   return 0;
 }
 
-enum softirq_thread { NOT_A_SOFTIRQ_THREAD, KSOFTIRQD, NAPI_THREAD };
-
-/* ksoftirqd/CPU (kernel/softirq.c) and napi/DEVICE-ID (net/core/dev.c, Linux 5.12, commit 29863d41bb6e). */
-static __always_inline enum softirq_thread softirq_thread(struct task_struct* task) {
-  __u64 name;
-
-  if (!(task->flags & PF_KTHREAD))
-    return NOT_A_SOFTIRQ_THREAD;
-  name = *(__u64*)task->comm;
-  if (name == 0x7172697466736f6bULL) /* "ksoftirq" */
-    return KSOFTIRQD;
-  if ((name & 0xffffffffffULL) == 0x2f6970616eULL) /* "napi/" */
-    return NAPI_THREAD;
-  return NOT_A_SOFTIRQ_THREAD;
-}
-
-static __always_inline void set_napi_waiting(__u32 cpu, __u64 since_ns) {
-  __u64* waiting = bpf_map_lookup_elem(&napi_waiting, &cpu);
-
-  if (waiting)
-    *waiting = since_ns;
-}
-
-static __always_inline void napi_thread_waits(struct task_struct* task, __u32 cpu, __u64 now) {
-  struct napi_wait wait = {.since_ns = now, .cpu = cpu};
-  __u32 pid = task->pid;
-
-  if (bpf_map_update_elem(&napi_waits, &pid, &wait, BPF_NOEXIST) == 0)
-    set_napi_waiting(cpu, now);
-}
-
 SEC("tp_btf/sched_wakeup")
 int BPF_PROG(on_sched_wakeup, struct task_struct* task) {
   enum softirq_thread thread = softirq_thread(task);
@@ -399,14 +346,7 @@ int BPF_PROG(on_sched_switch, bool preempt, struct task_struct* prev, struct tas
     woken = state->ksoftirqd_woken_ns;
     state->ksoftirqd_woken_ns = 0;
   } else {
-    __u32 pid = next->pid;
-    struct napi_wait* waited = bpf_map_lookup_elem(&napi_waits, &pid);
-
-    if (waited) {
-      woken = waited->since_ns;
-      set_napi_waiting(waited->cpu, 0);
-      bpf_map_delete_elem(&napi_waits, &pid);
-    }
+    woken = napi_thread_runs(next);
   }
   if (!woken || now - woken < threshold_ns)
     return 0;
@@ -429,19 +369,18 @@ int on_cpu_clock(void* ctx) {
   __u32 cpu = bpf_get_smp_processor_id();
   struct trace_sample* sample;
   struct compat_steal steal;
-  __u64* napi_since;
+  __u64 napi_since;
   __u64 now;
 
   if (!state)
     return 0;
   now = bpf_ktime_get_ns();
-  napi_since = bpf_map_lookup_elem(&napi_waiting, &cpu);
+  napi_since = napi_waiting_since(cpu);
   if (!(state->rx_raised_ns && now - state->rx_raised_ns > patience) &&
       !(state->rx_entered_ns && now - state->rx_entered_ns > patience) &&
       !(state->squeezed_since_ns && now - state->squeezed_since_ns > patience) &&
       !(state->vector_entered_ns && now - state->vector_entered_ns > patience) &&
-      !(state->ksoftirqd_woken_ns && now - state->ksoftirqd_woken_ns > patience) &&
-      !(napi_since && *napi_since && now - *napi_since > patience)) {
+      !(state->ksoftirqd_woken_ns && now - state->ksoftirqd_woken_ns > patience) && !(napi_since && now - napi_since > patience)) {
     steal = compat_steal((void*)bpf_get_current_task());
     state->steal_quiet_ns = steal.stolen_ns;
     return 0;
