@@ -22,13 +22,9 @@ namespace stallscope::lab {
 namespace {
 
 constexpr std::array known_faults = {
-    &accept_overflow::fault,
-    &backlog_drops::fault,
-    &bh_off_section::fault, &iptables_rules::fault, &irq_off_section::fault, &memcg_stat_flush::fault,
-    &napi_flood::fault,
-    &napi_thread_starved::fault,
-    &nft_rules::fault,      &slow_tc::fault,        &slow_xdp::fault,        &softirq_vector::fault,
-    &unread_socket::fault,
+    &accept_overflow::fault,  &backlog_drops::fault,  &bh_off_section::fault,      &iptables_rules::fault, &irq_off_section::fault,
+    &memcg_stat_flush::fault, &napi_flood::fault,     &napi_thread_starved::fault, &nft_rules::fault,      &slow_tc::fault,
+    &slow_xdp::fault,         &softirq_vector::fault, &unread_socket::fault,
 };
 
 }  // namespace

@@ -5,8 +5,8 @@
 
 namespace stallscope::lab::napi_thread_starved {
 
-/// The node's device is polled by kernel threads (threaded NAPI), and a task on their CPU does not let them run: a real-time one, or an
-/// ordinary one in a long system call.
+/// The node's device is polled by kernel threads (threaded NAPI), and a task on their CPU does not let them run: a real-time one,
+/// or an ordinary one in a long system call.
 extern const Fault fault;
 
 }  // namespace stallscope::lab::napi_thread_starved
