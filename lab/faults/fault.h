@@ -72,7 +72,8 @@ struct RunOutput {
 inline constexpr std::int64_t shortest_length_ns = 10 * base::ns_per_ms;
 inline constexpr std::int64_t longest_length_ns = 500 * base::ns_per_ms;
 
-/// Of a fault in which the packet path is innocent.
+/// As a mode: of a fault that makes no received packet wait, such as one by which packets are lost or by which an application is
+/// late. As a rule: of one that no rule is to name.
 inline constexpr std::string_view blames_nothing = "none";
 
 /// A fault the lab can cause for real. Each is defined once, in its own folder.

@@ -36,6 +36,18 @@ static __always_inline struct cgroup* compat_task_cgroup(struct task_struct* tas
   return BPF_CORE_READ(set, dfl_cgrp);
 }
 
+/* The CPU in whose run queue `task` is. */
+static __always_inline __u32 compat_task_cpu(struct task_struct* task) {
+  struct task_struct___thread_info* with_info = (void*)task;
+  struct task_struct___cpu* with_cpu = (void*)task;
+
+  if (bpf_core_field_exists(with_info->thread_info.cpu))
+    return BPF_CORE_READ(with_info, thread_info.cpu);
+  if (bpf_core_field_exists(with_cpu->cpu))
+    return BPF_CORE_READ(with_cpu, cpu);
+  return bpf_get_smp_processor_id();
+}
+
 /* The registers with which `task`, the current one, came from user space. bpf_task_pt_regs (Linux 5.15, commit dd6e10fbd9fb)
  * knows where they lie: at the end of the task's stack, whose size depends on the configuration (KASAN doubles it), less a padding
  * of 16 bytes with CONFIG_X86_FRED (6.9, commit 65c9cc9e2c14). Kernels without it have 16 KiB and no padding on x86_64. */

@@ -114,7 +114,6 @@ struct sched_entity {
 };
 
 struct task_struct {
-  int wake_cpu; /* where it is, or was last, in a run queue (__set_task_cpu, kernel/sched/sched.h) */
   struct sched_entity se;
   unsigned int flags;
   int pid;
@@ -123,6 +122,19 @@ struct task_struct {
   void* stack;
   struct files_struct* files;
   struct css_set* cgroups;
+};
+
+/* Where the CPU of a task is: since Linux 5.16 (bcf9033e5449), and before. */
+struct thread_info {
+  __u32 cpu;
+};
+
+struct task_struct___thread_info {
+  struct thread_info thread_info;
+};
+
+struct task_struct___cpu {
+  unsigned int cpu;
 };
 
 /* x86_64: the registers a system call was entered with. */

@@ -11,14 +11,15 @@
 namespace stallscope::cli {
 namespace {
 
-TEST(LabBlame, EveryFaultIsBlamedOnARuleAndAWaitModeThatExistOrOnNothing) {
+TEST(LabBlame, EveryFaultIsBlamedOnARuleAndAWaitModeThatExistOrOnNoWait) {
   const std::span<const diagnose::rules::Rule> rules = diagnose::rules::all_rules();
   for (const lab::Fault* fault : lab::faults()) {
     EXPECT_TRUE(fault->expected_mode == lab::blames_nothing || evidence::wait_mode_from_id(fault->expected_mode)) << fault->id;
     EXPECT_TRUE(fault->expected_rule == lab::blames_nothing ||
                 std::any_of(rules.begin(), rules.end(), [&](const auto& rule) { return rule.id == fault->expected_rule; }))
         << fault->id;
-    EXPECT_EQ(fault->expected_mode == lab::blames_nothing, fault->expected_rule == lab::blames_nothing) << fault->id;
+    // Not the other way round: some faults harm without making a packet wait.
+    EXPECT_TRUE(fault->expected_rule != lab::blames_nothing || fault->expected_mode == lab::blames_nothing) << fault->id;
   }
 }
 

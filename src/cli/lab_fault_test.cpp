@@ -99,7 +99,8 @@ TEST_P(EveryFault, LeavesNothingThatDownDoesNotRemoveWhenItIsKilled) {
 class ExactFault : public EveryFault {};
 INSTANTIATE_TEST_SUITE_P(Lab, ExactFault,
                          testing::Values(*lab::find_fault("bh-off-section"), *lab::find_fault("irq-off-section"),
-                                         *lab::find_fault("softirq-vector")),
+                                         *lab::find_fault("napi-thread-starved"), *lab::find_fault("slow-tc"),
+                                         *lab::find_fault("slow-xdp"), *lab::find_fault("softirq-vector")),
                          [](const auto& tested) {
                            std::string name(tested.param->id);
                            std::replace(name.begin(), name.end(), '-', '_');

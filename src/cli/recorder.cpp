@@ -20,11 +20,13 @@
 #include "census/census.h"
 #include "cli/app.h"
 #include "cli/interrupt.h"
+#include "cli/watched_sockets.h"
 #include "evidence/bundle.h"
 #include "host/counters.h"
 #include "host/kernel.h"
 #include "probe/icmp_prober.h"
 #include "probe/local_address.h"
+#include "probe/netns.h"
 #include "probe/resolve.h"
 #include "trace/tracer.h"
 
@@ -128,6 +130,8 @@ class Recording {
   Status add_census();
   Status add_counters();
   Status add_blocked_tasks();
+  Status add_counter(const host::CounterValue& before, std::int64_t after);
+  Status add_sockets();
   Status add_prober_findings();
   [[nodiscard]] bool tracer_required() const { return run_.target.empty() || run_.target_is_local; }
 
@@ -142,6 +146,9 @@ class Recording {
   std::unique_ptr<ProbeThread> probe_thread_;
   std::vector<host::CounterValue> counters_before_;
   Result<census::BlockedThreads> blocked_before_ = census::BlockedThreads{};
+  /// Where the target receives; empty: the caller's namespace.
+  std::string watched_netns_;
+  Result<SocketSnapshot> sockets_before_ = Error{"read", "sockets", "not read at the start", ""};
   std::int64_t probe_count_ = 0;
   bool interrupted_ = false;
 };
@@ -164,6 +171,9 @@ Status Recording::prepare_probe() {
     return search.error();
   }
   run_.target_is_local = !search->matches.empty();
+  if (run_.target_is_local && !search->matches.front().own_netns) {
+    watched_netns_ = search->matches.front().netns_path;
+  }
   if (!run_.target_is_local && !search->not_searched.empty()) {
     gaps_.push_back({"network namespaces of this host", search->not_searched.front(),
                      "Whether the target is a namespace of this host is not known; it is taken for a remote one."});
@@ -305,8 +315,37 @@ Status Recording::add_counters() {
     }
     const std::int64_t increase =
         value.name.starts_with("softnet.") ? host::softnet_increase(before->value, value.value) : value.value - before->value;
-    if (const Status added = bundle_->add(evidence::CounterRecord{value.name, value.cpu, before->value, before->value + increase});
-        !added) {
+    if (const Status added = add_counter(*before, before->value + increase); !added) {
+      return added.error();
+    }
+  }
+  return base::ok();
+}
+
+Status Recording::add_counter(const host::CounterValue& before, std::int64_t after) {
+  return bundle_->add(evidence::CounterRecord{before.name, before.cpu, before.value, after});
+}
+
+Status Recording::add_sockets() {
+  if (!tracer_required()) {
+    return base::ok();  // another host's sockets are what matters
+  }
+  const Result<SocketSnapshot> after = look_at_sockets(watched_netns_);
+  if (!after || !sockets_before_) {
+    return bundle_->add(evidence::GapRecord{"sockets", after ? sockets_before_.error().reason : after.error().reason,
+                                            "Whether an application was behind with what it had received is not known."});
+  }
+  for (const host::CounterValue& value : after->counters) {
+    for (const host::CounterValue& before : sockets_before_->counters) {
+      if (before.name == value.name) {
+        if (const Status added = add_counter(before, value.value); !added) {
+          return added.error();
+        }
+      }
+    }
+  }
+  for (const evidence::SocketRecord& record : sockets_behind(*sockets_before_, *after)) {
+    if (const Status added = bundle_->add(record); !added) {
       return added.error();
     }
   }
@@ -405,7 +444,7 @@ Status Recording::finish() {
     }
   }
   for (const auto& step : {&Recording::take_probes, &Recording::add_prober_findings, &Recording::add_counters,
-                           &Recording::add_blocked_tasks, &Recording::add_census}) {
+                           &Recording::add_blocked_tasks, &Recording::add_sockets, &Recording::add_census}) {
     if (const Status done = (this->*step)(); !done) {
       return done.error();
     }
@@ -440,6 +479,9 @@ Result<RecordOutcome> Recording::run() {
     counters_before_ = *counters;
   }
   blocked_before_ = census::read_blocked_threads("");
+  if (tracer_required()) {
+    sockets_before_ = look_at_sockets(watched_netns_);
+  }
 
   RecordOutcome outcome;
   outcome.bundle_path = path;

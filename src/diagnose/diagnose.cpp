@@ -49,7 +49,7 @@ Diagnosis diagnose(const evidence::Evidence& evidence) {
       diagnosis.losses.push_back(loss);
     }
   }
-  const bool wrong = !diagnosis.stalls.empty() || diagnosis.probes.lost_count > 0;
+  const bool wrong = !diagnosis.stalls.empty() || diagnosis.probes.lost_count > 0 || !diagnosis.findings.empty();
   diagnosis.outcome = wrong ? Outcome::findings : Outcome::clean;
   return diagnosis;
 }

@@ -59,11 +59,5 @@ TEST(Diagnose, noise_that_hides_short_stalls_is_told) {
   EXPECT_THAT(diagnose(evidence).notes, Contains(HasSubstr("shorter stalls are not told from noise")));
 }
 
-TEST(Diagnose, dropped_packets_are_told) {
-  Evidence evidence = testing::quiet_run(100);
-  evidence.counters[0].after += 7;
-  EXPECT_THAT(diagnose(evidence).notes, Contains(HasSubstr("dropped 7 received packets because the backlog of CPU 0")));
-}
-
 }  // namespace
 }  // namespace stallscope::diagnose

@@ -215,13 +215,16 @@ struct Finding {
   std::vector<std::string> evidence_for;
   std::vector<OtherCause> other_causes;
   std::vector<std::string> next_steps;
+  /// Empty for what is wrong and stalls nobody.
   std::vector<Claim> claims;
+  /// What that is instead, as it goes on after "no stall:". Only with empty claims.
+  std::string no_stall;
 };
 
 enum class Outcome : std::uint8_t {
   /// Nothing wrong was seen. What could not be seen is in the gaps.
   clean,
-  /// Stalls or lost probes.
+  /// Stalls, lost probes, or something else that is wrong.
   findings,
 };
 

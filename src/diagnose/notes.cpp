@@ -79,23 +79,6 @@ std::optional<std::string> noise_note(const Diagnosis& diagnosis) {
       base::format_ms(diagnosis.probes.late_after_ns));
 }
 
-std::optional<std::string> dropped_note(const Evidence& evidence) {
-  std::int64_t dropped = 0;
-  std::string cpus;
-  for (const evidence::CounterRecord& counter : evidence.counters) {
-    const std::int64_t increase = saturating_subtract(counter.after, counter.before);
-    if (counter.name == "softnet.dropped" && increase > 0) {
-      dropped = saturating_add(dropped, increase);
-      cpus += fmt::format("{}{}", cpus.empty() ? "" : ", ", counter.cpu);
-    }
-  }
-  if (dropped == 0) {
-    return std::nullopt;
-  }
-  return fmt::format("The kernel dropped {} received packets because the backlog of CPU {} was full (net.core.netdev_max_backlog).",
-                     base::format_count(dropped), cpus);
-}
-
 std::optional<std::string> lost_note(const Diagnosis& diagnosis) {
   const std::int64_t lost = diagnosis.probes.lost_count;
   if (lost == 0) {
@@ -191,7 +174,6 @@ std::vector<std::string> make_notes(const Evidence& evidence, const Diagnosis& d
   };
   add(prober_note(evidence, diagnosis));
   add(lost_note(diagnosis));
-  add(dropped_note(evidence));
   add(noise_note(diagnosis));
   add(other_waits_note(diagnosis));
   add(zombie_note(evidence, diagnosis));

@@ -85,9 +85,14 @@ std::vector<std::string_view> telling_functions(const std::vector<std::string>& 
   for (std::size_t index = interrupt_depth(frames); index < frames.size(); ++index) {
     functions.push_back(function_name(frames[index]));
   }
-  const auto innermost = std::find_if(functions.begin(), functions.end(), [](std::string_view name) {
-    return !starts_with_any(name, tracer_prefixes) && !starts_with_any(name, release_prefixes);
-  });
+  // Programs that no tracing hook called are the work itself, such as one of XDP.
+  const auto traced = std::find_if(functions.begin(), functions.end(),
+                                   [](std::string_view name) { return !starts_with_any(name, tracer_prefixes); });
+  if (std::any_of(functions.begin(), traced, [](std::string_view name) { return !name.starts_with("bpf_prog_"); })) {
+    functions.erase(functions.begin(), traced);
+  }
+  const auto innermost = std::find_if(functions.begin(), functions.end(),
+                                      [](std::string_view name) { return !starts_with_any(name, release_prefixes); });
   functions.erase(functions.begin(), innermost);
   const auto is_entry = [](std::string_view name) {
     return starts_with_any(name, outer_prefixes) || std::find(outer_noise.begin(), outer_noise.end(), name) != outer_noise.end();

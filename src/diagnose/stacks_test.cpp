@@ -32,6 +32,13 @@ TEST(TellingFunctions, leave_out_entry_interrupt_and_unlock) {
   EXPECT_EQ(working_function(frames), "css_rstat_flush");
 }
 
+TEST(TellingFunctions, keep_programs_that_are_the_work) {
+  const std::vector<std::string> frames = {"bpf_prog_c641c24cb32d18ac_balancer [bpf]", "veth_xdp_rcv_skb", "veth_poll",
+                                           "__napi_poll"};
+  EXPECT_THAT(telling_functions(frames),
+              ElementsAre("__napi_poll", "veth_poll", "veth_xdp_rcv_skb", "bpf_prog_c641c24cb32d18ac_balancer"));
+}
+
 TEST(TellingFunctions, keep_softirqs_that_ran_at_the_end_of_an_interrupt) {
   const std::vector<std::string> frames = {
       "hrtimer_run_softirq", "handle_softirqs", "irq_exit_rcu", "sysvec_apic_timer_interrupt", "asm_sysvec_apic_timer_interrupt",

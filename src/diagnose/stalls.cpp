@@ -192,7 +192,11 @@ class StallBuilder {
     for (const std::size_t wait_index : waits_.all()) {
       const WaitRecord& wait = evidence_.waits[wait_index];
       // Without a probe, a wait whose packets could not be counted is all there is to go by.
-      const bool packets_waited = wait.packets_released > 0 || (evidence_.probes.empty() && wait.packets_released < 0);
+      const bool packets_counted = wait.packets_released > 0;
+      // A queue that does not become empty holds a packet only for as long as it takes to process those before it. With probes they
+      // tell whether that was long.
+      const bool packets_waited = evidence_.probes.empty() ? packets_counted || wait.packets_released < 0
+                                                           : packets_counted && wait.mode != evidence::WaitMode::napi_budget;
       if (!held_waits_.contains(wait_index) && packets_waited && wait.length_ns() >= unprobed_report_ns) {
         drafts_.push_back(draft_of_wait(evidence_, wait_index));
       }

@@ -60,6 +60,7 @@ class BundleWriter {
   [[nodiscard]] base::Status add(const CounterRecord& counter);
   [[nodiscard]] base::Status add(const BlockedTaskRecord& task);
   [[nodiscard]] base::Status add(const SettingRecord& setting);
+  [[nodiscard]] base::Status add(const SocketRecord& socket);
   [[nodiscard]] base::Status add(const GapRecord& gap);
   /// A later count for the same place replaces the earlier.
   [[nodiscard]] base::Status add(const LossRecord& loss);

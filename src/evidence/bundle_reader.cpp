@@ -359,6 +359,7 @@ class Reader {
     then([&] { return read_all(evidence.counters); });
     then([&] { return read_all(evidence.blocked_tasks); });
     then([&] { return read_all(evidence.settings); });
+    then([&] { return read_all(evidence.sockets); });
     then([&] { return read_all(evidence.gaps); });
     then([&] { return read_all(evidence.losses); });
     if (!status) {

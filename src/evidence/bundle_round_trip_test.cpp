@@ -39,6 +39,7 @@ TEST(RoundTrip, TestsEveryColumn) {
   expect_no_defaults(evidence.counters.front());
   expect_no_defaults(evidence.blocked_tasks.front());
   expect_no_defaults(evidence.settings.front());
+  expect_no_defaults(evidence.sockets.front());
   expect_no_defaults(evidence.gaps.front());
   expect_no_defaults(evidence.losses.front());
 }

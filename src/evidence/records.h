@@ -116,7 +116,8 @@ enum class WaitMode : std::uint8_t {
   napi_thread_delayed,
   /// NET_RX itself ran for long.
   net_rx_work,
-  /// NET_RX ran again and again to the end of its budget: more came than it could process.
+  /// NET_RX ran again and again without emptying its queues, each time to the end of a budget (its own, or the queue's): more came
+  /// than it could process.
   napi_budget,
 };
 inline constexpr std::array<WaitMode, 9> all_wait_modes = {
@@ -274,8 +275,9 @@ struct SlabRecord {
   friend bool operator==(const SlabRecord&, const SlabRecord&) = default;
 };
 
-/// A per-CPU counter of the kernel before and after the recording: "softnet.dropped", "softnet.time_squeeze" (packets or events)
-/// and "steal" (nanoseconds).
+/// A counter of the kernel before and after the recording: "softnet.dropped", "softnet.time_squeeze" (packets or events) and
+/// "steal" (nanoseconds) by CPU; of the network namespace that was watched, with CPU -1, "tcp.listen_overflows" and
+/// "tcp.listen_drops".
 struct CounterRecord {
   std::string name;
   std::int32_t cpu = -1;
@@ -304,6 +306,27 @@ struct SettingRecord {
   std::int64_t value = 0;
 
   friend bool operator==(const SettingRecord&, const SettingRecord&) = default;
+};
+
+/// A socket in the network namespace that was watched, before and after the recording. Kept are those in which something waited for
+/// their process, and those that dropped what they had no room for.
+struct SocketRecord {
+  /// "tcp", "tcp6", "udp", "udp6".
+  std::string protocol;
+  /// "10.0.1.2:8080", "[::]:53".
+  std::string local_address;
+  bool listening = false;
+  /// Bytes received that were not read yet; of a listening socket, connections not accepted yet. -1: the socket was not there.
+  std::int64_t queued_before = -1;
+  std::int64_t queued_after = -1;
+  /// Packets dropped meanwhile because the queue was full; -1: the kernel does not say (TCP).
+  std::int64_t drop_count = -1;
+  std::uint64_t inode = 0;
+  /// Of one process that has it open; 0: not known.
+  std::int32_t pid = 0;
+  std::string comm;
+
+  friend bool operator==(const SocketRecord&, const SocketRecord&) = default;
 };
 
 /// Something that could not be observed. Absence of such evidence is "unknown", never "no".
@@ -343,6 +366,7 @@ struct Evidence {
   std::vector<CounterRecord> counters;
   std::vector<BlockedTaskRecord> blocked_tasks;
   std::vector<SettingRecord> settings;
+  std::vector<SocketRecord> sockets;
   std::vector<GapRecord> gaps;
   std::vector<LossRecord> losses;
 

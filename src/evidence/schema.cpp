@@ -126,15 +126,30 @@ SELECT stack_id, group_concat(function, ' > ') AS functions
 }  // namespace
 
 const std::vector<std::string>& create_statements() {
-  static const std::vector<std::string> statements = {
-      create_table<OnlyRow<RunRecord>>(),  create_table<ProbeRecord>(),    create_table<PacketRecord>(),
-      create_table<WaitRecord>(),          create_table<OccupantRow>(),    create_table<StackFrameRow>(),
-      create_table<SampleRecord>(),        create_table<FlushRecord>(),    create_table<OnlyRow<MemcgCensusRecord>>(),
-      create_table<PinningFileRecord>(),   create_table<StatReadRecord>(), create_table<MemoryRecord>(),
-      create_table<SlabRecord>(),          create_table<CounterRecord>(),  create_table<BlockedTaskRecord>(),
-      create_table<SettingRecord>(),       create_table<GapRecord>(),      create_table<LossRecord>(),
-      std::string(view_late_probes),       std::string(view_run_summary),  std::string(view_waits),
-      std::string(view_waits_by_occupant), std::string(view_stacks)};
+  static const std::vector<std::string> statements = {create_table<OnlyRow<RunRecord>>(),
+                                                      create_table<ProbeRecord>(),
+                                                      create_table<PacketRecord>(),
+                                                      create_table<WaitRecord>(),
+                                                      create_table<OccupantRow>(),
+                                                      create_table<StackFrameRow>(),
+                                                      create_table<SampleRecord>(),
+                                                      create_table<FlushRecord>(),
+                                                      create_table<OnlyRow<MemcgCensusRecord>>(),
+                                                      create_table<PinningFileRecord>(),
+                                                      create_table<StatReadRecord>(),
+                                                      create_table<MemoryRecord>(),
+                                                      create_table<SlabRecord>(),
+                                                      create_table<CounterRecord>(),
+                                                      create_table<BlockedTaskRecord>(),
+                                                      create_table<SettingRecord>(),
+                                                      create_table<SocketRecord>(),
+                                                      create_table<GapRecord>(),
+                                                      create_table<LossRecord>(),
+                                                      std::string(view_late_probes),
+                                                      std::string(view_run_summary),
+                                                      std::string(view_waits),
+                                                      std::string(view_waits_by_occupant),
+                                                      std::string(view_stacks)};
   return statements;
 }
 

@@ -306,14 +306,32 @@ struct Table<SlabRecord> : TableDefaults {
 template <>
 struct Table<CounterRecord> : TableDefaults {
   static constexpr std::string_view name = "counter";
-  static constexpr std::string_view about = "A per-CPU counter of the kernel before and after the recording.";
+  static constexpr std::string_view about = "A counter of the kernel before and after the recording, by CPU.";
   static constexpr std::string_view key = "name, cpu";
   static constexpr bool without_rowid = true;
   static constexpr Conflict conflict = Conflict::replace;
   static constexpr std::tuple columns{
-      Column{"name", &CounterRecord::name, any_integer, "softnet.dropped, softnet.time_squeeze (events), steal (ns)"},
-      Column{"cpu", &CounterRecord::cpu, cpus_or_none, ""}, Column{"before", &CounterRecord::before, nanoseconds, ""},
-      Column{"after", &CounterRecord::after, nanoseconds, ""}};
+      Column{"name", &CounterRecord::name, any_integer, "softnet.dropped, softnet.time_squeeze, tcp.listen_overflows, steal (ns)"},
+      Column{"cpu", &CounterRecord::cpu, cpus_or_none, "-1: of the network namespace that was watched"},
+      Column{"before", &CounterRecord::before, nanoseconds, ""}, Column{"after", &CounterRecord::after, nanoseconds, ""}};
+};
+
+template <>
+struct Table<SocketRecord> : TableDefaults {
+  static constexpr std::string_view name = "socket";
+  static constexpr std::string_view about =
+      "A socket of the watched network namespace whose process was behind, before and after the recording.";
+  static constexpr std::tuple columns{
+      Column{"protocol", &SocketRecord::protocol, any_integer, "tcp, tcp6, udp, udp6"},
+      Column{"local_address", &SocketRecord::local_address, any_integer, ""},
+      Column{"listening", &SocketRecord::listening, any_integer, "1: accepts connections"},
+      Column{"queued_before", &SocketRecord::queued_before, counts_or_unknown,
+             "bytes not read, or connections not accepted; -1: it was not there"},
+      Column{"queued_after", &SocketRecord::queued_after, counts_or_unknown, ""},
+      Column{"drop_count", &SocketRecord::drop_count, counts_or_unknown, "packets for which it had no room; -1: not known"},
+      Column{"inode", &SocketRecord::inode, any_integer, "64 bits, shown by SQLite as signed"},
+      Column{"pid", &SocketRecord::pid, process_ids, "of one process that has it open; 0: not known"},
+      Column{"comm", &SocketRecord::comm, any_integer, ""}};
 };
 
 template <>

@@ -69,6 +69,7 @@ Evidence complete_evidence() {
   evidence.blocked_tasks = {{812, 811, "backup", "do_truncate", 20'000'000'000}};
   // In order of names, as they are read back.
   evidence.settings = {{"kernel.hung_task_panic", 1}, {"kernel.hung_task_timeout_secs", 120}};
+  evidence.sockets = {{"udp", "10.0.1.2:53", true, 1, 212'992, 17, 48'213, 911, "resolver"}};
   evidence.gaps = {{"kernel stacks", "kptr_restrict is 2", "functions have no names"}};
   evidence.losses = {{"ring buffer", 12}};
   return evidence;
@@ -99,6 +100,7 @@ void write_evidence(const std::string& path, const Evidence& evidence) {
   add_all(evidence.counters);
   add_all(evidence.blocked_tasks);
   add_all(evidence.settings);
+  add_all(evidence.sockets);
   add_all(evidence.gaps);
   add_all(evidence.losses);
   require(writer.commit());

@@ -344,6 +344,7 @@ class JsonReport {
                       {"explained_ns", finding.explained_ns},
                       {"confidence", finding.confidence ? Json(confidence_id(*finding.confidence)) : Json(nullptr)},
                       {"confidence_reason", finding.confidence_reason},
+                      {"no_stall", finding.claims.empty() && finding.confidence ? Json(finding.no_stall) : Json(nullptr)},
                       {"for", finding.evidence_for},
                       {"other_causes", other_causes},
                       {"do", finding.next_steps},

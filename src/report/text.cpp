@@ -228,12 +228,15 @@ void write_finding(Page& page, const Finding& finding, std::int64_t stalled_ns) 
   page.labelled("Cause", 0, finding_indent, lines, Emphasis::bold);
   const std::string amount = of_total(finding.explained_ns, stalled_ns);
   const std::string percent = base::format_percent(diagnose::fraction(finding.explained_ns, stalled_ns));
-  const std::string verdict =
-      finding.confidence
-          ? fmt::format(
-                "explains {} stalled ({}), confidence {}{}", amount, percent, confidence_name(*finding.confidence),
-                *finding.confidence == diagnose::Confidence::high ? std::string{} : fmt::format(": {}", finding.confidence_reason))
-          : fmt::format("leaves {} stalled unexplained ({})", amount, percent);
+  std::string verdict = finding.confidence ? fmt::format("explains {} stalled ({})", amount, percent)
+                                           : fmt::format("leaves {} stalled unexplained ({})", amount, percent);
+  if (finding.confidence && finding.claims.empty()) {
+    verdict = fmt::format("no stall: {}", finding.no_stall);
+  }
+  if (finding.confidence) {
+    verdict += fmt::format(", confidence {}", confidence_name(*finding.confidence));
+    verdict += *finding.confidence == diagnose::Confidence::high ? std::string{} : fmt::format(": {}", finding.confidence_reason);
+  }
   page.labelled("", 0, finding_indent, fill(printable(verdict), room));
   write_items(page, "for", finding.evidence_for);
   write_other_causes(page, finding);

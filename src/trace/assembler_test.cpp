@@ -230,6 +230,17 @@ TEST_F(AssemblerTest, SamplesInsideTheWaitShareItAmongOccupants) {
   EXPECT_EQ(record.occupants[0].sample_count, 6);
 }
 
+TEST_F(AssemblerTest, ASampleMayBeginInABpfProgramOfSomebodyElse) {
+  trace_sample sample{};
+  sample.kind = TRACE_SAMPLE;
+  sample.time_ns = static_cast<__u64>(12 * ms);
+  sample.task = task(1, "innocent", {"bpf_prog_c641c24cb32d18ac_balancer [bpf]", "veth_xdp_rcv_skb", "net_rx_action"});
+  feed(sample);
+  feed(wait(TRACE_NET_RX_LONG, 10 * ms, 18 * ms, task(1, "innocent", {})));
+  static_cast<void>(only_wait());
+  EXPECT_THAT(sink.stacks.at(0), ElementsAre("bpf_prog_c641c24cb32d18ac_balancer [bpf]", "veth_xdp_rcv_skb", "net_rx_action"));
+}
+
 TEST_F(AssemblerTest, KsoftirqdsOwnDelayExplainsTheSoftirqThatFollows) {
   trace_wait delay = wait(TRACE_THREAD_LATE, 10 * ms, 60 * ms, task(42, "hog", {"schedule"}));
   delay.vector = 1;

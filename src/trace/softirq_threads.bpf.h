@@ -2,9 +2,34 @@
 #ifndef STALLSCOPE_TRACE_SOFTIRQ_THREADS_BPF_H
 #define STALLSCOPE_TRACE_SOFTIRQ_THREADS_BPF_H
 
-/* The kernel threads that receive: which a task is, and which NAPI threads wait for a CPU. */
+/* The threads that receive packets, and since when those of NAPI have been waiting for a CPU. */
 
+#include "bpf/compat.bpf.h"
+#include "bpf/kernel_types.h"
 #include "trace/task.bpf.h"
+
+struct napi_wait {
+  __u64 since_ns;
+  __u32 cpu;
+  __u32 pad;
+};
+
+/* NAPI threads that want to run and do not, by thread id: since when, and on which CPU. */
+struct {
+  __uint(type, BPF_MAP_TYPE_LRU_HASH);
+  __uint(max_entries, 4096);
+  __type(key, __u32);
+  __type(value, struct napi_wait);
+} napi_waits SEC(".maps");
+
+/* Since when one of them waits for a CPU, 0 for none; by CPU (NR_CPUS is at most 8,192). It only decides whether samples are kept.
+ */
+struct {
+  __uint(type, BPF_MAP_TYPE_ARRAY);
+  __uint(max_entries, 8192);
+  __type(key, __u32);
+  __type(value, __u64);
+} napi_waiting SEC(".maps");
 
 enum softirq_thread { NOT_A_SOFTIRQ_THREAD, KSOFTIRQD, NAPI_THREAD };
 
@@ -22,29 +47,6 @@ static __always_inline enum softirq_thread softirq_thread(struct task_struct* ta
   return NOT_A_SOFTIRQ_THREAD;
 }
 
-struct napi_wakeup {
-  __u64 woken_ns;
-  __u32 cpu;
-  __u32 pad;
-};
-
-/* When and where a NAPI thread became runnable, by thread id. */
-struct {
-  __uint(type, BPF_MAP_TYPE_LRU_HASH);
-  __uint(max_entries, 4096);
-  __type(key, __u32);
-  __type(value, struct napi_wakeup);
-} napi_woken SEC(".maps");
-
-/* Since when a NAPI thread has been runnable on a CPU, 0 for none; by CPU, because another CPU may have woken it. It only decides
- * whether samples are kept: where there are more CPUs, or several threads wait for one, holders are seen for less of the time. */
-struct {
-  __uint(type, BPF_MAP_TYPE_ARRAY);
-  __uint(max_entries, 1024);
-  __type(key, __u32);
-  __type(value, __u64);
-} napi_waiting SEC(".maps");
-
 static __always_inline void set_napi_waiting(__u32 cpu, __u64 since_ns) {
   __u64* waiting = bpf_map_lookup_elem(&napi_waiting, &cpu);
 
@@ -52,11 +54,32 @@ static __always_inline void set_napi_waiting(__u32 cpu, __u64 since_ns) {
     *waiting = since_ns;
 }
 
-static __always_inline __u64 napi_waiting_since(void) {
-  __u32 cpu = bpf_get_smp_processor_id();
-  __u64* waiting = bpf_map_lookup_elem(&napi_waiting, &cpu);
+static __always_inline void napi_thread_waits(struct task_struct* task, __u32 cpu, __u64 now) {
+  struct napi_wait wait = {.since_ns = now, .cpu = cpu};
+  __u32 pid = task->pid;
 
-  return waiting ? *waiting : 0;
+  if (bpf_map_update_elem(&napi_waits, &pid, &wait, BPF_NOEXIST) == 0)
+    set_napi_waiting(cpu, now);
+}
+
+/* Since when it had been waiting, 0 for not at all. */
+static __always_inline __u64 napi_thread_runs(struct task_struct* task) {
+  __u32 pid = task->pid;
+  struct napi_wait* waited = bpf_map_lookup_elem(&napi_waits, &pid);
+  __u64 since_ns;
+
+  if (!waited)
+    return 0;
+  since_ns = waited->since_ns;
+  set_napi_waiting(waited->cpu, 0);
+  bpf_map_delete_elem(&napi_waits, &pid);
+  return since_ns;
+}
+
+static __always_inline __u64 napi_waiting_since(__u32 cpu) {
+  __u64* since_ns = bpf_map_lookup_elem(&napi_waiting, &cpu);
+
+  return since_ns ? *since_ns : 0;
 }
 
 #endif

@@ -36,10 +36,8 @@ std::vector<std::string> names(std::span<const std::uint64_t> addresses, const S
   return functions;
 }
 
-void finish(KernelStack& stack) {
-  const auto first = std::find_if_not(stack.frames.begin(), stack.frames.end(), is_tracing_machinery);
-  stack.frames.erase(stack.frames.begin(), first);
-  stack.in_system_call = std::any_of(stack.frames.begin(), stack.frames.end(), is_system_call_entry);
+bool leads_to_system_call(const std::vector<std::string>& frames) {
+  return std::any_of(frames.begin(), frames.end(), is_system_call_entry);
 }
 
 }  // namespace
@@ -52,14 +50,16 @@ KernelStack interrupted_stack(std::span<const std::uint64_t> addresses, const Sy
     stack.interrupted = true;
     stack.frames.erase(stack.frames.begin(), outermost_entry.base());
   }
-  finish(stack);
+  const auto first = std::find_if_not(stack.frames.begin(), stack.frames.end(), is_tracing_machinery);
+  stack.frames.erase(stack.frames.begin(), first);
+  stack.in_system_call = leads_to_system_call(stack.frames);
   return stack;
 }
 
 KernelStack plain_stack(std::span<const std::uint64_t> addresses, const SymbolLookup& lookup) {
   KernelStack stack;
   stack.frames = names(addresses, lookup);
-  finish(stack);
+  stack.in_system_call = leads_to_system_call(stack.frames);
   return stack;
 }
 

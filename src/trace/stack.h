@@ -23,10 +23,11 @@ struct KernelStack {
 };
 
 /// The stack of a task that an interrupt has just found: the interrupt's own frames (all of them, when interrupts nest) are cut
-/// off. No frames are left when user space was interrupted.
+/// off, as are those of the tracing program that took the stack. No frames are left when user space was interrupted.
 [[nodiscard]] KernelStack interrupted_stack(std::span<const std::uint64_t> addresses, const SymbolLookup& lookup);
 
-/// The stack as taken, without the frames of the tracing machinery itself.
+/// The stack as taken. That of a CPU clock sample begins with what the clock interrupted, be it a BPF program: perf leaves out the
+/// interrupt and the program that takes the sample.
 [[nodiscard]] KernelStack plain_stack(std::span<const std::uint64_t> addresses, const SymbolLookup& lookup);
 
 }  // namespace stallscope::trace

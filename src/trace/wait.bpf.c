@@ -40,9 +40,10 @@ struct cpu_state {
   __u64 rx_raised_ns;
   __u64 rx_entered_ns;
   __u64 rx_packets;
-  /* What its NAPI polls have processed. */
+  /* What its NAPI polls have processed, and whether one of them had to leave off with more to do. */
   __u64 rx_work;
-  /* Start of the first of NET_RX runs in a row that all ended at the budget, 0 for none. */
+  __u64 rx_left_off;
+  /* Start of the first of NET_RX runs in a row that ended with more to do, 0 for none. */
   __u64 squeezed_since_ns;
   __u64 squeezed_packets;
   /* Another vector running since, 0 for none; and the one that ran longest since the raise. */
@@ -201,6 +202,7 @@ int BPF_PROG(on_softirq_entry, unsigned int vector) {
   state->rx_entered_ns = now;
   state->rx_packets = 0;
   state->rx_work = 0;
+  state->rx_left_off = 0;
   if (!raised || now - raised < threshold_ns)
     return 0;
   wait = begin_wait(state, TRACE_SOFTIRQ_LATE);
@@ -231,7 +233,7 @@ static __noinline void report_release(struct cpu_state* state) {
   submit_event(release);
 }
 
-/* Runs that each ended at the budget, until one emptied the queues. */
+/* Runs that each ended at a budget, until one emptied the queues. */
 static __noinline void report_squeeze(struct cpu_state* state, void* ctx, __u64 now) {
   __u64 since = state->squeezed_since_ns;
   struct trace_wait* wait;
@@ -276,7 +278,8 @@ int BPF_PROG(on_softirq_exit, unsigned int vector) {
   if (state->rx_raised_ns) {
     /* Raised again while it ran: what came until now was this run's to serve, up to its budget. */
     state->rx_raised_ns = now;
-    if (!state->squeezed_since_ns && entered && (state->rx_work >= budget_packets || now - entered >= budget_ns))
+    if (!state->squeezed_since_ns && entered &&
+        (state->rx_left_off || state->rx_work >= budget_packets || now - entered >= budget_ns))
       state->squeezed_since_ns = entered;
     if (state->squeezed_since_ns == entered)
       state->squeezed_packets = state->rx_packets;
@@ -307,9 +310,7 @@ SEC("tp_btf/sched_wakeup")
 int BPF_PROG(on_sched_wakeup, struct task_struct* task) {
   enum softirq_thread thread = softirq_thread(task);
   struct cpu_state* state;
-  struct napi_wakeup wakeup = {};
   __u64 now;
-  __u32 pid;
 
   if (thread == NOT_A_SOFTIRQ_THREAD)
     return 0;
@@ -320,11 +321,7 @@ int BPF_PROG(on_sched_wakeup, struct task_struct* task) {
       state->ksoftirqd_woken_ns = now;
     return 0;
   }
-  pid = task->pid;
-  wakeup.woken_ns = now;
-  wakeup.cpu = task->wake_cpu;
-  if (!bpf_map_update_elem(&napi_woken, &pid, &wakeup, BPF_NOEXIST))
-    set_napi_waiting(wakeup.cpu, now);
+  napi_thread_waits(task, compat_task_cpu(task), now);
   return 0;
 }
 
@@ -339,6 +336,9 @@ int BPF_PROG(on_sched_switch, bool preempt, struct task_struct* prev, struct tas
   if (!state)
     return 0;
   state->alive_ns = now;
+  /* Another took its place while it had work to do. */
+  if (preempt && softirq_thread(prev) == NAPI_THREAD)
+    napi_thread_waits(prev, bpf_get_smp_processor_id(), now);
   thread = softirq_thread(next);
   if (thread == NOT_A_SOFTIRQ_THREAD)
     return 0;
@@ -346,14 +346,7 @@ int BPF_PROG(on_sched_switch, bool preempt, struct task_struct* prev, struct tas
     woken = state->ksoftirqd_woken_ns;
     state->ksoftirqd_woken_ns = 0;
   } else {
-    __u32 pid = next->pid;
-    struct napi_wakeup* wakeup = bpf_map_lookup_elem(&napi_woken, &pid);
-
-    if (wakeup) {
-      woken = wakeup->woken_ns;
-      set_napi_waiting(wakeup->cpu, 0);
-      bpf_map_delete_elem(&napi_woken, &pid);
-    }
+    woken = napi_thread_runs(next);
   }
   if (!woken || now - woken < threshold_ns)
     return 0;
@@ -373,19 +366,21 @@ SEC("perf_event")
 int on_cpu_clock(void* ctx) {
   struct cpu_state* state = this_cpu();
   __u64 patience = threshold_ns / 2;
+  __u32 cpu = bpf_get_smp_processor_id();
   struct trace_sample* sample;
   struct compat_steal steal;
-  __u64 now, napi_woken_ns;
+  __u64 napi_since;
+  __u64 now;
 
   if (!state)
     return 0;
   now = bpf_ktime_get_ns();
-  napi_woken_ns = napi_waiting_since();
-  if (!(napi_woken_ns && now - napi_woken_ns > patience) && !(state->rx_raised_ns && now - state->rx_raised_ns > patience) &&
+  napi_since = napi_waiting_since(cpu);
+  if (!(state->rx_raised_ns && now - state->rx_raised_ns > patience) &&
       !(state->rx_entered_ns && now - state->rx_entered_ns > patience) &&
       !(state->squeezed_since_ns && now - state->squeezed_since_ns > patience) &&
       !(state->vector_entered_ns && now - state->vector_entered_ns > patience) &&
-      !(state->ksoftirqd_woken_ns && now - state->ksoftirqd_woken_ns > patience)) {
+      !(state->ksoftirqd_woken_ns && now - state->ksoftirqd_woken_ns > patience) && !(napi_since && now - napi_since > patience)) {
     steal = compat_steal((void*)bpf_get_current_task());
     state->steal_quiet_ns = steal.stolen_ns;
     return 0;
@@ -396,7 +391,7 @@ int on_cpu_clock(void* ctx) {
     return 0;
   }
   sample->kind = TRACE_SAMPLE;
-  sample->cpu = bpf_get_smp_processor_id();
+  sample->cpu = cpu;
   sample->time_ns = now;
   sample->preempt_count = compat_preempt_count((void*)bpf_get_current_task());
   sample->pad = 0;
@@ -452,8 +447,12 @@ SEC("tp_btf/napi_poll")
 int BPF_PROG(on_napi_poll, void* napi, int work, int budget) {
   struct cpu_state* state = this_cpu();
 
-  if (state)
-    state->rx_work += work;
+  if (!state)
+    return 0;
+  state->rx_work += work;
+  /* net_rx_action comes back to it in another run, unless others are waiting to be polled in this one. */
+  if (work >= budget)
+    state->rx_left_off = 1;
   return 0;
 }
 

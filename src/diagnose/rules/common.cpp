@@ -196,7 +196,8 @@ std::string working_in(const Context& context, const std::vector<Claim>& claims)
       function = candidate;
     }
   }
-  return function.empty() ? std::string{} : fmt::format("in {}", function);
+  // Where most of the time nobody was in the kernel, the rest is beside the point.
+  return function.empty() || part_with_stack(context, claims) < 0.5 ? std::string{} : fmt::format("in {}", function);
 }
 
 std::int64_t longest_claim_ns(const std::vector<Claim>& claims) {

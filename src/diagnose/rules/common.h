@@ -35,7 +35,7 @@ struct Suspect {
 [[nodiscard]] std::string task_name(const evidence::Occupant& occupant);
 /// "cadvisor (pid 4121) and 2 others"
 [[nodiscard]] std::string name_suspects(const std::vector<Suspect>& found);
-/// "in memcg_stat_show", from the longest claimed share that has a stack; empty where none has.
+/// "in memcg_stat_show", from the longest claimed share that has a stack; empty where less than half of the time has one.
 [[nodiscard]] std::string working_in(const Context& context, const std::vector<Claim>& claims);
 /// Length of the longest claimed share.
 [[nodiscard]] std::int64_t longest_claim_ns(const std::vector<Claim>& claims);

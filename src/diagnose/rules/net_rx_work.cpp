@@ -19,10 +19,6 @@ std::optional<Finding> net_rx_work(const Context& context) {
                               where.empty() ? "" : " ", where);
   finding.evidence_for.push_back(fmt::format("NET_RX ran without a pause in {}", of_stalls(stall_count(finding.claims), context)));
   finding.other_causes = other_causes(context, {Check::napi_budget, Check::other_vectors, Check::steal, Check::prober});
-  if (where.find("ipt_do_table") != std::string::npos || where.find("nft_do_chain") != std::string::npos) {
-    finding.next_steps.emplace_back(
-        "packet filter rules are walked one by one there: use fewer, or sets and maps (ipset, nftables)");
-  }
   finding.next_steps.emplace_back("read docs/rules/net-rx-work.md");
   return finding;
 }

@@ -39,7 +39,13 @@ struct Rule {
 [[nodiscard]] std::optional<Finding> memcg_stat_flush(const Context& context);
 [[nodiscard]] std::optional<Finding> vcpu_stolen(const Context& context);
 [[nodiscard]] std::optional<Finding> softirq_vector(const Context& context);
+[[nodiscard]] std::optional<Finding> slow_xdp(const Context& context);
+[[nodiscard]] std::optional<Finding> slow_tc(const Context& context);
+[[nodiscard]] std::optional<Finding> netfilter_rules(const Context& context);
 [[nodiscard]] std::optional<Finding> net_rx_work(const Context& context);
+[[nodiscard]] std::optional<Finding> backlog_drops(const Context& context);
+[[nodiscard]] std::optional<Finding> accept_queue(const Context& context);
+[[nodiscard]] std::optional<Finding> socket_unread(const Context& context);
 [[nodiscard]] std::optional<Finding> napi_budget(const Context& context);
 [[nodiscard]] std::optional<Finding> bh_off_section(const Context& context);
 [[nodiscard]] std::optional<Finding> thread_delay(const Context& context);

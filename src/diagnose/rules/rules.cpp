@@ -19,11 +19,17 @@ constexpr std::array rules_in_order = {
     rule_of<slab_shrink>(),
     Rule{"vcpu-stolen", "The hypervisor did not run the virtual CPU", vcpu_stolen},
     Rule{"softirq-vector", "Another softirq vector ran for long", softirq_vector},
+    Rule{"slow-xdp", "An XDP program took long", slow_xdp},
+    Rule{"slow-tc", "A tc program took long over received packets", slow_tc},
+    Rule{"netfilter-rules", "Received packets walk many packet filter rules", netfilter_rules},
     Rule{"net-rx-work", "Receiving itself took long", net_rx_work},
     Rule{"napi-budget", "More packets than the NAPI budget allows for", napi_budget},
     Rule{"bh-off-section", "Bottom halves were off for long", bh_off_section},
     Rule{"thread-delay", "A task kept softirqs or their thread waiting", thread_delay},
     Rule{"irq-off-section", "Interrupts were off for long", irq_off_section},
+    Rule{"backlog-drops", "Received packets were dropped", backlog_drops},
+    Rule{"accept-queue", "A server does not accept its connections", accept_queue},
+    Rule{"socket-unread", "A server does not read what it received", socket_unread},
     Rule{"unexplained", "Not explained by what was observed", unexplained},
 };
 

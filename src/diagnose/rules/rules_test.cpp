@@ -221,7 +221,7 @@ TEST(VcpuStolen, confidence_follows_the_steal_counter) {
 
 TEST(NetRxWork, names_the_function_it_was_in) {
   Evidence evidence = testing::quiet_run(500);
-  evidence.stacks.push_back({9, {"ipt_do_table", "nf_hook_slow", "ip_rcv", "net_rx_action"}});
+  evidence.stacks.push_back({9, {"fib_table_lookup", "ip_route_input_rcu", "ip_rcv", "net_rx_action"}});
   WaitRecord& wait = testing::add_wait(evidence, 0, WaitMode::net_rx_work, 100 * ms, 130 * ms);
   wait.packets_released = 64;
   Occupant occupant;
@@ -232,7 +232,7 @@ TEST(NetRxWork, names_the_function_it_was_in) {
   wait.occupants.push_back(occupant);
   const Diagnosis diagnosis = diagnose(evidence);
   ASSERT_THAT(rule_ids(diagnosis), ElementsAre("net-rx-work"));
-  EXPECT_EQ(diagnosis.findings[0].cause, "receiving packets itself took up to 30 ms in ipt_do_table");
+  EXPECT_EQ(diagnosis.findings[0].cause, "receiving packets itself took up to 30 ms in fib_table_lookup");
 }
 
 TEST(BhOffSection, names_who_had_bottom_halves_off_and_where) {
@@ -252,8 +252,31 @@ TEST(BhOffSection, names_who_had_bottom_halves_off_and_where) {
   EXPECT_EQ(diagnosis.findings[0].confidence, Confidence::high);
 }
 
+TEST(ThreadDelay, names_who_computed_and_no_function_of_somebody_elses) {
+  Evidence evidence = testing::quiet_run(500);
+  testing::hold_probes(evidence, 0, 1'003 * ms, 1'063 * ms, /*with_packets=*/false);
+  WaitRecord& wait = testing::add_wait(evidence, 0, WaitMode::napi_thread_delayed, 1'003 * ms, 1'063 * ms);
+  Occupant hog;
+  hog.pid = hog.tgid = 99;
+  hog.comm = "hog";
+  hog.held_ns = 56 * ms;
+  Occupant other;
+  other.pid = other.tgid = 7;
+  other.comm = "kworker/0:0";
+  other.held_ns = 4 * ms;
+  other.stack_id = 9;
+  evidence.stacks.push_back({9, {"decay_pcp_high", "refresh_cpu_vm_stats", "worker_thread"}});
+  wait.occupants = {hog, other};
+  const Diagnosis diagnosis = diagnose(evidence);
+  ASSERT_THAT(rule_ids(diagnosis), ElementsAre("thread-delay"));
+  EXPECT_EQ(diagnosis.findings[0].cause, "hog (pid 99) and 1 other kept the NAPI thread waiting for up to 56 ms");
+  EXPECT_THAT(diagnosis.findings[0].evidence_for,
+              Contains("packets waited to be polled and the NAPI thread did not run in 1 of 1 stall"));
+}
+
 TEST(NapiBudget, takes_what_a_delayed_ksoftirqd_does_not_explain) {
   Evidence evidence = testing::quiet_run(500);
+  evidence.probes.clear();
   WaitRecord& squeezed = testing::add_wait(evidence, 0, WaitMode::napi_budget, 100 * ms, 180 * ms);
   squeezed.packets_released = 41'000;
   Occupant ksoftirqd;

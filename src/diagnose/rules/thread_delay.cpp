@@ -47,8 +47,9 @@ std::optional<Finding> thread_delay(const Context& context) {
   Finding finding = finding_by_stack(context, std::move(claims));
   finding.cause = fmt::format("{} kept {} waiting for up to {}{}{}", name_suspects(found), victim(mode),
                               base::format_duration(longest_claim_ns(finding.claims)), where.empty() ? "" : " ", where);
-  finding.evidence_for.push_back(
-      fmt::format("NET_RX was pending and {} did not run in {}", victim(mode), of_stalls(stall_count(finding.claims), context)));
+  finding.evidence_for.push_back(fmt::format(
+      "{} and {} did not run in {}", mode == WaitMode::napi_thread_delayed ? "packets waited to be polled" : "NET_RX was pending",
+      victim(mode), of_stalls(stall_count(finding.claims), context)));
   finding.other_causes = other_causes(context, {Check::napi_budget, Check::other_vectors, Check::steal, Check::prober});
   finding.next_steps.push_back(
       fmt::format("look at the scheduling policy and the CPUs of {}: real-time or busy in the kernel, on a CPU that receives",

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lab/faults/backlog-drops/fault.h"
+
+#include <fmt/format.h>
+
+#include <array>
+#include <charconv>
+#include <memory>
+#include <string>
+
+#include "base/files.h"
+#include "lab/culprit.h"
+#include "lab/flood.h"
+
+namespace stallscope::lab::backlog_drops {
+namespace {
+
+using base::Error;
+using base::Result;
+using base::Status;
+
+constexpr const char* limit_path = "/proc/sys/net/core/netdev_max_backlog";
+constexpr std::int64_t default_packets_count = 5'000;
+
+constexpr std::array<Parameter, 1> parameters = {{
+    {.name = "packets",
+     .help = "Packets that arrive at once; those beyond net.core.netdev_max_backlog are dropped",
+     .default_value = default_packets_count,
+     .minimum = 1'000,
+     .maximum = 100'000,
+     .reason_for_bounds = "More would keep the CPU busy for long, which is another fault: napi-flood."},
+}};
+
+/// What is lost does not take time.
+Settings settings_for(std::int64_t /*length_ns*/) {
+  return {};
+}
+
+Result<PreparedCulprit> prepare(const RunOptions& options) {
+  constexpr std::int64_t healthy_packets_count = 100;
+  Result<Flood> made = Flood::make(options.cpu);
+  if (!made) {
+    return made.error();
+  }
+  const auto flood = std::make_shared<Flood>(std::move(*made));
+  const std::int64_t packets_count = options.healthy ? healthy_packets_count : options.settings.value(parameters[0]);
+  return PreparedCulprit{[flood, packets_count, cpu = options.cpu]() -> Result<Turn> {
+    const Result<std::int64_t> before = dropped_at_backlog(cpu);
+    Result<Stall> burst = flood->send(packets_count, 1);
+    const Result<std::int64_t> after = dropped_at_backlog(cpu);
+    if (!before || !burst || !after) {
+      return !before ? before.error() : !burst ? burst.error() : after.error();
+    }
+    burst->extras["dropped"] = *after - *before;
+    return Turn{{*std::move(burst)}};
+  }};
+}
+
+Status run(const RunOptions& options, StopSignals& stop, const RunOutput& output) {
+  const Result<std::string> text = base::read_file(limit_path);
+  if (!text) {
+    return text.error();
+  }
+  std::int64_t limit = 0;
+  std::from_chars(text->data(), text->data() + text->size(), limit);
+  const std::int64_t packets_count = options.settings.value(parameters[0]);
+  if (packets_count <= 2 * limit) {
+    return Error{"use", fmt::format("--packets {}", packets_count),
+                 fmt::format("the backlog takes {} here (net.core.netdev_max_backlog)", limit), "Give several times as many."};
+  }
+  return run_culprit(
+      {.fault = fault, .options = options, .comm = "lab-burst", .syscall = "sendto"}, [&] { return prepare(options); }, stop,
+      output);
+}
+
+}  // namespace
+
+constexpr Fault fault = {
+    .id = "backlog-drops",
+    .summary = "bursts of packets overflow a CPU's backlog: loss, not lateness",
+    .expected_rule = "backlog-drops",
+    .expected_mode = blames_nothing,
+    .healthy_help = "a hundred packets a time",
+    .parameters = parameters,
+    .settings_for = settings_for,
+    .run = run,
+    .remove_leftovers = nullptr,
+};
+
+}  // namespace stallscope::lab::backlog_drops

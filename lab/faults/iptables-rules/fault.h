@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "lab/faults/fault.h"
+
+namespace stallscope::lab::iptables_rules {
+
+/// Receiving itself takes long: each packet walks a long list of iptables rules on its way in.
+extern const Fault fault;
+
+}  // namespace stallscope::lab::iptables_rules

@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "lab/faults/slow-tc/fault.h"
+
+#include <slow_tc.skel.h>
+
+#include <array>
+#include <cerrno>
+#include <memory>
+
+#include "lab/bpf_programs.h"
+#include "lab/culprit.h"
+#include "lab/kernel_needs.h"
+#include "lab/packet_path.h"
+
+namespace stallscope::lab::slow_tc {
+namespace {
+
+using base::Result;
+using base::Status;
+
+constexpr std::array<Parameter, 1> parameters = {{
+    {.name = "length",
+     .help = "How long the program takes over a packet",
+     .kind = ParameterKind::duration,
+     .default_value = 100 * base::ns_per_ms,
+     .minimum = base::ns_per_ms,
+     .maximum = longest_length_ns,
+     .reason_for_bounds = "For longer the machine itself would suffer."},
+}};
+
+constexpr std::array<KernelNeed, 1> needs = {{{KernelNeed::Kind::function, "bpf_loop", "Linux 5.17"}}};
+
+/// Both the hook and the program go with the device, and that with the process's namespace.
+Status attach(slow_tc_bpf& programs, int interface_index) {
+  bpf_tc_hook hook{};
+  hook.sz = sizeof hook;
+  hook.ifindex = interface_index;
+  hook.attach_point = BPF_TC_INGRESS;
+  if (const int error = bpf_tc_hook_create(&hook); error != 0) {
+    return program_error(fault, "make a hook (CONFIG_NET_SCH_INGRESS) for", -error);
+  }
+  bpf_tc_opts options{};
+  options.sz = sizeof options;
+  options.prog_fd = bpf_program__fd(programs.progs.lab_slow_tc);
+  if (const int error = bpf_tc_attach(&hook, &options); error != 0) {
+    return program_error(fault, "attach (CONFIG_NET_CLS_BPF)", -error);
+  }
+  return base::ok();
+}
+
+Result<PreparedCulprit> prepare(const RunOptions& options) {
+  Result<PacketPath> made = make_packet_path();
+  if (!made) {
+    return made.error();
+  }
+  const auto path = std::make_shared<PacketPath>(std::move(*made));
+  const std::shared_ptr<slow_tc_bpf> programs(slow_tc_bpf::open(), &slow_tc_bpf::destroy);
+  if (!programs) {
+    return program_error(fault, "open", errno);
+  }
+  programs->rodata->length_ns = static_cast<__u64>(options.settings.value(parameters[0]));
+  programs->rodata->healthy = options.healthy ? 1 : 0;
+  if (const int error = slow_tc_bpf::load(programs.get()); error != 0) {
+    return program_error(fault, "load", -error);
+  }
+  if (Status attached = attach(*programs, path->receiving_interface_index); !attached) {
+    return attached.error();
+  }
+  return PreparedCulprit{[programs, path]() -> Result<Turn> {
+    const __u64 seen_ns = programs->bss->ended_ns;
+    Result<Stall> stall = pass_packet(*path);
+    if (!stall) {
+      return stall.error();
+    }
+    if (programs->bss->ended_ns == seen_ns) {
+      return base::Error{"run fault", std::string(fault.id), "the packet did not pass the program", ""};
+    }
+    stall->start_ns = static_cast<std::int64_t>(programs->bss->started_ns);
+    stall->end_ns = static_cast<std::int64_t>(programs->bss->ended_ns);
+    return Turn{{*std::move(stall)}};
+  }};
+}
+
+Status run(const RunOptions& options, StopSignals& stop, const RunOutput& output) {
+  if (Status met = check_kernel_needs(fault.id, needs); !met) {
+    return met;
+  }
+  return run_culprit(
+      {.fault = fault, .options = options, .comm = "lab-slow-tc", .syscall = "sendto"}, [&] { return prepare(options); }, stop,
+      output);
+}
+
+}  // namespace
+
+constexpr Fault fault = {
+    .id = "slow-tc",
+    .summary = "a tc program on the way in takes a set time over each packet (Linux 5.17)",
+    .expected_rule = "slow-tc",
+    .expected_mode = "net_rx_work",
+    .healthy_help = "the same packets through the same program, which returns at once",
+    .parameters = parameters,
+    .settings_for = length_alone,
+    .run = run,
+    .remove_leftovers = nullptr,
+};
+
+}  // namespace stallscope::lab::slow_tc
