@@ -9,33 +9,29 @@
 #include "lab/faults/bh-off-section/fault.h"
 #include "lab/faults/direct-reclaim/fault.h"
 #include "lab/faults/hung-task/fault.h"
-#include "lab/faults/irq-off-section/fault.h"
-#include "lab/faults/memcg-stat-flush/fault.h"
-#include "lab/faults/numa-stat-read/fault.h"
-#include "lab/faults/slab-shrink/fault.h"
-#include "lab/faults/slabinfo-read/fault.h"
-#include "lab/faults/softirq-vector/fault.h"
-#include "lab/faults/zombie-release/fault.h"
 #include "lab/faults/iptables-rules/fault.h"
 #include "lab/faults/irq-off-section/fault.h"
 #include "lab/faults/memcg-stat-flush/fault.h"
 #include "lab/faults/napi-flood/fault.h"
 #include "lab/faults/napi-thread-starved/fault.h"
 #include "lab/faults/nft-rules/fault.h"
+#include "lab/faults/numa-stat-read/fault.h"
+#include "lab/faults/slab-shrink/fault.h"
+#include "lab/faults/slabinfo-read/fault.h"
 #include "lab/faults/slow-tc/fault.h"
 #include "lab/faults/slow-xdp/fault.h"
 #include "lab/faults/softirq-vector/fault.h"
 #include "lab/faults/unread-socket/fault.h"
+#include "lab/faults/zombie-release/fault.h"
 
 namespace stallscope::lab {
 namespace {
 
 constexpr std::array known_faults = {
-    &bh_off_section::fault, &direct_reclaim::fault, &hung_task::fault,     &irq_off_section::fault, &memcg_stat_flush::fault,
-    &numa_stat_read::fault, &slab_shrink::fault,    &slabinfo_read::fault, &softirq_vector::fault,  &zombie_release::fault,
-    &accept_overflow::fault,  &backlog_drops::fault,  &bh_off_section::fault,      &iptables_rules::fault, &irq_off_section::fault,
-    &memcg_stat_flush::fault, &napi_flood::fault,     &napi_thread_starved::fault, &nft_rules::fault,      &slow_tc::fault,
-    &slow_xdp::fault,         &softirq_vector::fault, &unread_socket::fault,
+    &accept_overflow::fault, &backlog_drops::fault,   &bh_off_section::fault,   &direct_reclaim::fault, &hung_task::fault,
+    &iptables_rules::fault,  &irq_off_section::fault, &memcg_stat_flush::fault, &napi_flood::fault,     &napi_thread_starved::fault,
+    &nft_rules::fault,       &numa_stat_read::fault,  &slab_shrink::fault,      &slabinfo_read::fault,  &slow_tc::fault,
+    &slow_xdp::fault,        &softirq_vector::fault,  &unread_socket::fault,    &zombie_release::fault,
 };
 
 }  // namespace
