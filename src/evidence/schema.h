@@ -189,7 +189,7 @@ struct Table<OccupantRow> : TableDefaults {
       Column{"kernel_thread", &OccupantRow::kernel_thread, any_integer, ""},
       Column{"cgroup", &OccupantRow::cgroup, any_integer, "path in the memory controller's hierarchy (v1) or the unified one"},
       Column{"syscall_number", &OccupantRow::syscall_number, any_integer, "NULL: in none, or not known"},
-      Column{"syscall_argument_0", syscall_argument<0>, any_integer, "arguments: 64 bits, shown by SQLite as signed"},
+      Column{"syscall_argument_0", syscall_argument<0>, any_integer, "arguments: 64 bits, shown by SQLite as signed; -1 in each: not known"},
       Column{"syscall_argument_1", syscall_argument<1>, any_integer, ""},
       Column{"syscall_argument_2", syscall_argument<2>, any_integer, ""},
       Column{"syscall_argument_3", syscall_argument<3>, any_integer, ""},

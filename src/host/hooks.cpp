@@ -10,10 +10,10 @@ constexpr std::string_view typed_since = "5.5";
 constexpr std::string_view typed_commit = "e8c423fb31fa";
 
 constexpr std::array<Hook, 20> hooks = {{
-    {HookId::kernel_btf, "kernel BTF", Need::essential, "describes this kernel's types, so that one tracer fits every kernel",
-     "No wait can be observed: the tracer does not load.", "5.4", "341dfcf8d78e"},
-    {HookId::ring_buffer, "BPF ring buffer", Need::essential, "carries what was observed out of the kernel, in order",
-     "No wait can be observed: the tracer does not load.", "5.8", "457f44363a88"},
+    {HookId::kernel_btf, "kernel BTF", Need::wanted, "describes this kernel's types, so that one tracer fits every kernel",
+     "BPF cannot be used; perf events show less.", "5.4", "341dfcf8d78e"},
+    {HookId::ring_buffer, "BPF ring buffer", Need::wanted, "carries what was observed out of the kernel, in order",
+     "BPF cannot be used; perf events show less.", "5.8", "457f44363a88"},
     {HookId::hrtimer_expire_entry, "hrtimer_expire_entry", Need::wanted, "shows by late timers that hard IRQs were off",
      "Stalls with hard IRQs off, and a stolen vCPU, stay invisible.", typed_since, typed_commit},
     {HookId::softirq_raise, "softirq_raise", Need::wanted, "tells since when received packets wait for NET_RX",
