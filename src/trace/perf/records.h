@@ -19,7 +19,7 @@ enum class EventKind : std::uint8_t {
   softirq_entry,
   softirq_exit,
   napi_poll,
-  /// ksoftirqd or a NAPI thread became runnable; got the CPU.
+  /// ksoftirqd or a NAPI thread became runnable; it, or any task after idling, got the CPU.
   thread_wakeup,
   thread_switch,
   /// A task took a new name.

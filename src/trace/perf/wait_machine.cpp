@@ -87,7 +87,10 @@ void WaitMachine::on_event(const Event& event) {
 void WaitMachine::on_clock(CpuState& cpu, const Event& event) {
   const std::int64_t sampled_ns = std::exchange(cpu.sampled_ns, event.time_ns);
   if (sampled_ns != 0) {
-    const std::int64_t alive_ns = std::max(sampled_ns, cpu.switched_ns);
+    // The idle task found after a gap may have slept through it. Of others a softirq says nothing: the interrupt that ends a
+    // stretch with interrupts off may be one that raises it, before the timer.
+    const std::int64_t awake_ns = event.tid == 0 ? cpu.served_softirq_ns : 0;
+    const std::int64_t alive_ns = std::max({sampled_ns, cpu.switched_ns, awake_ns});
     // The timer keeps to a fixed grid, so the last sample came no earlier than its moment, and the next is due within a period.
     const std::int64_t due_ns = std::max(alive_ns, sampled_ns + options_.sample_period_ns);
     if (event.time_ns - due_ns >= options_.threshold_ns) {
@@ -116,6 +119,7 @@ bool WaitMachine::something_waits(const CpuState& cpu, std::int64_t now_ns) cons
 }
 
 void WaitMachine::on_entry(CpuState& cpu, const Event& event) {
+  cpu.served_softirq_ns = event.time_ns;
   if (event.value != net_rx) {
     cpu.vector_entered_ns = event.time_ns;
     return;

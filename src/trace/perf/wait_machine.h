@@ -21,8 +21,8 @@ struct WaitMachineOptions {
 /// Finds the waits in the events of perf: what wait.bpf.c does in the kernel, and with the same records as result. Pure but for
 /// the two functions it is given.
 ///
-/// Interrupts off are seen otherwise than there: the samples of the CPU clock are at least one period apart, and a larger gap means
-/// that its timer could not be served.
+/// Interrupts off are seen otherwise than there: the samples of the CPU clock are one period apart, and a larger gap means that its
+/// timer could not be served, unless the CPU was idle at its beginning.
 class WaitMachine {
  public:
   /// Takes a trace_wait, trace_sample or trace_release.
@@ -40,6 +40,7 @@ class WaitMachine {
   struct CpuState {
     std::int64_t sampled_ns = 0;
     std::int64_t switched_ns = 0;
+    std::int64_t served_softirq_ns = 0;
     /// The oldest raise of NET_RX not yet served.
     std::int64_t rx_raised_ns = 0;
     std::int64_t rx_entered_ns = 0;

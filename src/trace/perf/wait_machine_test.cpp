@@ -158,6 +158,24 @@ TEST_F(WaitMachineTest, DoesNotTakeAPauseOfTheClockForInterruptsOff) {
   EXPECT_THAT(waits(), IsEmpty());
 }
 
+TEST_F(WaitMachineTest, DoesNotTakeIdlingForInterruptsOff) {
+  sample(second);
+  feed(EventKind::thread_switch, second + (300 * ms) + (200 * us), 101, "bash");
+  sample(second + (301 * ms));
+  // Woken by a packet and idle again, without a switch in between.
+  running = 0;
+  feed(EventKind::softirq_entry, second + (600 * ms) + (300 * us), net_rx_vector);
+  sample(second + (601 * ms));
+  EXPECT_THAT(waits(), IsEmpty());
+}
+
+TEST_F(WaitMachineTest, SeesInterruptsOffThoughASoftirqCameBeforeTheTimer) {
+  sample(second);
+  feed(EventKind::softirq_entry, second + (50 * ms) - (10 * us), net_rx_vector);
+  sample(second + (50 * ms));
+  EXPECT_EQ(only_wait().mode, WaitMode::hard_irqs_off);
+}
+
 TEST_F(WaitMachineTest, NamesTheVectorThatHeldNetRxUp) {
   functions = {"spin", "call_timer_fn", "handle_softirqs", "irq_exit_rcu", "asm_sysvec_apic_timer_interrupt", "do_idle"};
   feed(EventKind::softirq_entry, second, timer);
