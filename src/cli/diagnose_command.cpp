@@ -5,7 +5,6 @@
 #include <bit>
 #include <cstdint>
 #include <cstdio>
-#include <map>
 #include <memory>
 #include <string>
 
@@ -40,7 +39,7 @@ struct DiagnoseOptions {
   int probe_cpu = -1;
   std::string out;
   std::uint32_t buffer_kib = 8192;
-  trace::BackendChoice tracer = trace::BackendChoice::automatic;
+  std::string tracer = "auto";
   bool no_read_cost = false;
   bool slabinfo = false;
   bool json = false;
@@ -75,7 +74,9 @@ base::Result<RecordOptions> record_options(const DiagnoseOptions& given) {
   options.bundle_path = given.out;
   // The kernel wants a power of two.
   options.ring_buffer_bytes = std::bit_ceil(given.buffer_kib * 1024U);
-  options.tracer = given.tracer;
+  options.tracer = given.tracer == "bpf"    ? trace::BackendChoice::bpf
+                   : given.tracer == "perf" ? trace::BackendChoice::perf
+                                            : trace::BackendChoice::automatic;
   options.read_cost = !given.no_read_cost;
   options.slabinfo_anyway = given.slabinfo;
   return options;
@@ -157,15 +158,12 @@ void add_diagnose_command(CLI::App& app, int& exit_status) {
                    "KiB of memory for events not yet read, rounded up to a power of two; lost events are counted in the report")
       ->check(CLI::Range(lowest_buffer_kib, highest_buffer_kib))
       ->capture_default_str();
-  static const std::map<std::string, trace::BackendChoice> tracers = {
-      {"auto", trace::BackendChoice::automatic}, {"bpf", trace::BackendChoice::bpf}, {"perf", trace::BackendChoice::perf}};
   command
       ->add_option("--tracer", options->tracer,
-                   "How to watch this kernel: by BPF programs (bpf), by perf events, which every kernel has but which show less "
-                   "(perf), or by the first of these that works (auto)")
-      ->transform(CLI::CheckedTransformer(tracers, CLI::ignore_case).description(""))
-      ->type_name("auto|bpf|perf")
-      ->default_str("auto");
+                   "How to watch this kernel: by BPF programs (bpf), by perf events, which need no BTF but show less (perf), or by "
+                   "the first of these that works (auto)")
+      ->check(CLI::IsMember({"auto", "bpf", "perf"}))
+      ->capture_default_str();
   command->add_flag("--no-read-cost", options->no_read_cost,
                     "Do not measure what a read of memory.stat costs: such a read can itself hold interrupts off");
   command->add_flag("--slabinfo", options->slabinfo,

@@ -49,7 +49,7 @@ constexpr std::array<Hook, 20> hooks = {{
     {HookId::bpf_loop, "bpf_loop", Need::extra, "walks long lists in one run of a program",
      "Long walks are made in shorter pieces.", "5.17", "e6f2dd0f8067"},
     {HookId::tracefs, "tracefs", Need::extra, "lists tracepoints where the kernel has no BTF",
-     "On a kernel without BTF, tracepoints cannot be listed.", "4.1", ""},
+     "Without BTF it is not known beforehand which tracepoints there are; diagnose mounts it for itself.", "4.1", ""},
 }};
 
 constexpr bool in_order_of_ids() {

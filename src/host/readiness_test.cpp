@@ -77,6 +77,9 @@ TEST(Assess, SaysWhatDiagnoseWouldWatchWith) {
     EXPECT_EQ(check_of(readiness, "tracer").presence, Presence::present);
     EXPECT_THAT(check_of(readiness, "tracer").purpose, HasSubstr("perf events"));
     EXPECT_THAT(check_of(readiness, hook(needed_by_bpf).name).cost, HasSubstr("perf events"));
+    EXPECT_TRUE(std::none_of(readiness.checks.begin(), readiness.checks.end(), [](const Check& check) {
+      return check.name == hook(HookId::hrtimer_expire_entry).name;
+    })) << "perf events do not need it";
   }
 }
 

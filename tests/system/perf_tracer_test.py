@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The tracer for kernels without BTF against the lab's ground truth: perf events name the culprit of each stall, too, and leave no
-mount behind.
+"""The tracer for kernels without BTF against the lab's ground truth: perf events name the culprit of each stall, too, leave no mount
+behind, and are what is used where BTF is missing.
 
 usage: perf_tracer_test.py STALLSCOPE    (as root, with two CPUs)
 """
@@ -37,7 +37,11 @@ def expect(condition, message):
         raise Mismatch(message)
 
 
-def diagnose_fault(stallscope, fault, directory):
+# Runs what follows where the kernel's BTF cannot be seen, which is all that tells this kernel from one without.
+WITHOUT_BTF = ["unshare", "--mount", "sh", "-c", 'mount --bind /dev/null /sys/kernel/btf/vmlinux && exec "$@"', "sh"]
+
+
+def diagnose_fault(stallscope, fault, hide_btf, directory):
     size = ["--zombies", ZOMBIES] if fault == "memcg-stat-flush" else ["--length", "30ms"]
     with open(pathlib.Path(directory, "lab.log"), "w") as log:
         lab = subprocess.Popen([stallscope, "lab", "run", fault, "--cpu", str(STALL_CPU), "--period", "500ms", "--for", "2m", *size],
@@ -49,8 +53,9 @@ def diagnose_fault(stallscope, fault, directory):
             return None
         bundle = pathlib.Path(directory, f"{fault}.stall")
         bundle.unlink(missing_ok=True)
-        result = subprocess.run([stallscope, "diagnose", TARGET, "--tracer", "perf", "--netns", "stallscope-client", "--probe-cpu",
-                                 str(PROBE_CPU), "--for", f"{SECONDS}s", "--no-read-cost", "--json", "--out", str(bundle)],
+        command = [*WITHOUT_BTF, stallscope, "diagnose"] if hide_btf else [stallscope, "diagnose", "--tracer", "perf"]
+        result = subprocess.run([*command, TARGET, "--netns", "stallscope-client", "--probe-cpu", str(PROBE_CPU), "--for",
+                                 f"{SECONDS}s", "--no-read-cost", "--json", "--out", str(bundle)],
                                 capture_output=True, text=True, timeout=SECONDS + 120, check=False)
         expect(result.returncode == 1, f"diagnose: exit status {result.returncode}: {result.stderr}")
         lab.send_signal(signal.SIGTERM)
@@ -76,7 +81,7 @@ def check_irqs_off(where, stall, truth, system_call):
         expect((occupant["syscall"]["name"], occupant["syscall"]["arguments"]) == (system_call, None), f"{where}: {occupant['syscall']}")
 
 
-def check(fault, report, lines):
+def check(fault, hide_btf, report, lines):
     start_ns, end_ns = report["run"]["start_ns"] + EDGE_NS, report["run"]["end_ns"] - EDGE_NS
     truths = [line for line in lines if line["type"] == "stall" and line["start_ns"] > start_ns and line["end_ns"] < end_ns]
     expect(len(truths) >= 4, f"only {len(truths)} whole stalls fell into the recording")
@@ -95,7 +100,17 @@ def check(fault, report, lines):
     rule = truths[0]["rule"]
     expect(rule in [finding["rule"] for finding in report["findings"]], f"no finding {rule}")
     expect(any(gap["what"] == "preempt count" for gap in report["gaps"]), f"gaps: {report['gaps']}")
+    fell_back = [gap for gap in report["gaps"] if gap["what"] == "tracing by BPF"]
+    expect(len(fell_back) == (1 if hide_btf else 0), f"gaps: {report['gaps']}")
     return f"{len(truths)} stalls found"
+
+
+def check_doctor(stallscope):
+    result = subprocess.run([*WITHOUT_BTF, stallscope, "doctor", "--json"], capture_output=True, text=True, timeout=120, check=False)
+    expect(result.returncode == 1, f"doctor: exit status {result.returncode}: {result.stderr}")
+    doctor = json.loads(result.stdout)
+    tracer = next(check for check in doctor["checks"] if check["name"] == "tracer")
+    expect(doctor["verdict"] == "partial" and tracer["state"] == "present" and "perf events" in tracer["purpose"], f"doctor: {tracer}")
 
 
 def main(stallscope):
@@ -103,13 +118,15 @@ def main(stallscope):
         print("cannot run: needs root and two CPUs")
         return CANNOT_RUN
     mounts = pathlib.Path("/proc/self/mounts").read_text()
-    for fault in ("irq-off-section", "softirq-vector", "memcg-stat-flush"):
+    check_doctor(stallscope)
+    for fault, hide_btf in (("irq-off-section", False), ("softirq-vector", False), ("memcg-stat-flush", False),
+                            ("irq-off-section", True)):
         for attempt in range(ATTEMPTS):
             try:
                 with tempfile.TemporaryDirectory(prefix="stallscope-test-") as directory:
-                    observed = diagnose_fault(stallscope, fault, directory)
+                    observed = diagnose_fault(stallscope, fault, hide_btf, directory)
                 if observed:
-                    print(f"{fault}: {check(fault, *observed)}")
+                    print(f"{fault}: {check(fault, hide_btf, *observed)}")
                 break
             except Mismatch as mismatch:
                 print(f"{fault}, attempt {attempt + 1}: {mismatch}", flush=True)
