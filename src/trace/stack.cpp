@@ -36,6 +36,14 @@ bool is_system_call_entry(std::string_view function) {
          function == "system_call_fastpath" || function == "entry_SYSCALL_64_fastpath";
 }
 
+std::optional<std::int32_t> implemented_call(std::string_view function) {
+  // Up to 4.16 (fa697140f9a2) sys_ and SyS_; the entry may have jumped on into what it shares with the kernel's own callers.
+  constexpr std::array<std::string_view, 7> prefixes = {"__x64_sys_", "__do_sys_", "__se_sys_", "ksys_", "SyS_", "SYSC_", "sys_"};
+  const auto* const prefix =
+      std::find_if(prefixes.begin(), prefixes.end(), [&](std::string_view known) { return function.starts_with(known); });
+  return prefix == prefixes.end() ? std::nullopt : evidence::syscall_of_function(function.substr(prefix->size()));
+}
+
 std::vector<std::string> names(std::span<const std::uint64_t> addresses, const SymbolLookup& lookup) {
   std::vector<std::string> functions;
   functions.reserve(addresses.size());
@@ -55,21 +63,10 @@ void finish(KernelStack& stack) {
 }  // namespace
 
 std::optional<std::int32_t> system_call_of(std::span<const std::string> frames) {
-  // Up to 4.16 (fa697140f9a2) sys_ and SyS_; the entry may have jumped on into what it shares with the kernel's own callers.
-  constexpr std::array<std::string_view, 7> prefixes = {"__x64_sys_", "__do_sys_", "__se_sys_", "ksys_", "SyS_", "SYSC_", "sys_"};
   // From outside: what the system call itself calls may have such a name as well.
-  for (auto frame = frames.rbegin(); frame != frames.rend(); ++frame) {
-    for (const std::string_view prefix : prefixes) {
-      if (!frame->starts_with(prefix)) {
-        continue;
-      }
-      if (const std::optional<std::int32_t> number =
-              evidence::syscall_of_function(std::string_view(*frame).substr(prefix.size()))) {
-        return number;
-      }
-    }
-  }
-  return std::nullopt;
+  const auto frame = std::find_if(frames.rbegin(), frames.rend(),
+                                  [](const std::string& function) { return implemented_call(function).has_value(); });
+  return frame == frames.rend() ? std::nullopt : implemented_call(*frame);
 }
 
 KernelStack interrupted_stack(std::span<const std::uint64_t> addresses, const SymbolLookup& lookup) {

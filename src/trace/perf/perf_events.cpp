@@ -29,9 +29,9 @@ constexpr std::array<Tracepoint, 6> all_tracepoints = {
      {EventKind::softirq_entry, "irq/softirq_entry", "", "vec", ""},
      {EventKind::softirq_exit, "irq/softirq_exit", "", "vec", ""},
      {EventKind::napi_poll, "napi/napi_poll", "work>0", "work", ""},
-     {EventKind::thread_wakeup, "sched/sched_wakeup", "comm ~ \"ksoftirqd/*\" || comm ~ \"napi/*\"", "pid", "comm"},
+     {EventKind::thread_wakeup, "sched/sched_wakeup", R"(comm ~ "ksoftirqd/*" || comm ~ "napi/*")", "pid", "comm"},
      // The end of idling, too: some hypervisors do not serve an idle CPU's timers, so that its clock says nothing of that time.
-     {EventKind::thread_switch, "sched/sched_switch", "prev_pid==0 || next_comm ~ \"ksoftirqd/*\" || next_comm ~ \"napi/*\"",
+     {EventKind::thread_switch, "sched/sched_switch", R"(prev_pid==0 || next_comm ~ "ksoftirqd/*" || next_comm ~ "napi/*")",
       "next_pid", "next_comm"}}};
 
 int open_event(perf_event_attr& attributes, std::uint32_t cpu) {

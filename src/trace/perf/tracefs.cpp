@@ -4,6 +4,7 @@
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 
@@ -19,12 +20,8 @@ using Formats = std::map<std::string, TracepointFormat, std::less<>>;
 constexpr std::array<const char*, 2> event_directories = {"/sys/kernel/tracing/events/", "/sys/kernel/debug/tracing/events/"};
 
 bool mounted() {
-  for (const char* directory : event_directories) {
-    if (::access(directory, R_OK | X_OK) == 0) {
-      return true;
-    }
-  }
-  return false;
+  return std::any_of(event_directories.begin(), event_directories.end(),
+                     [](const char* directory) { return ::access(directory, R_OK | X_OK) == 0; });
 }
 
 Formats read_mounted(std::span<const std::string_view> names) {

@@ -24,8 +24,8 @@ using testing::IsEmpty;
 
 constexpr std::int64_t us = 1'000;
 constexpr std::int64_t ms = 1'000'000;
-constexpr std::int64_t second = 1'000'000'000;
-constexpr std::int64_t timer = 1;
+constexpr std::int64_t begin_ns = 1'000'000'000;
+constexpr std::int64_t timer_vector = 1;
 constexpr std::int64_t net_rx_vector = 3;
 
 class WaitMachineTest : public testing::Test {
@@ -82,21 +82,21 @@ class WaitMachineTest : public testing::Test {
 };
 
 TEST_F(WaitMachineTest, TakesAGapBetweenSamplesForInterruptsOff) {
-  samples(second, second + (5 * ms));
+  samples(begin_ns, begin_ns + (5 * ms));
   functions = {"_raw_spin_unlock_irqrestore", "write_null", "vfs_write", "ksys_write", "do_syscall_64"};
-  sample(second + (24 * ms));
+  sample(begin_ns + (24 * ms));
   functions.clear();
-  feed(EventKind::softirq_raise, second + (24 * ms) + (10 * us), net_rx_vector);
-  feed(EventKind::softirq_entry, second + (24 * ms) + (20 * us), net_rx_vector);
-  feed(EventKind::napi_poll, second + (24 * ms) + (30 * us), 7);
-  feed(EventKind::softirq_exit, second + (24 * ms) + (40 * us), net_rx_vector);
-  samples(second + (25 * ms), second + (30 * ms));
+  feed(EventKind::softirq_raise, begin_ns + (24 * ms) + (10 * us), net_rx_vector);
+  feed(EventKind::softirq_entry, begin_ns + (24 * ms) + (20 * us), net_rx_vector);
+  feed(EventKind::napi_poll, begin_ns + (24 * ms) + (30 * us), 7);
+  feed(EventKind::softirq_exit, begin_ns + (24 * ms) + (40 * us), net_rx_vector);
+  samples(begin_ns + (25 * ms), begin_ns + (30 * ms));
 
   const WaitRecord wait = only_wait();
   EXPECT_EQ(wait.mode, WaitMode::hard_irqs_off);
-  EXPECT_EQ(wait.earliest_start_ns, second + (4 * ms)) << "the last sample before";
-  EXPECT_EQ(wait.latest_start_ns, second + (5 * ms)) << "when the next one was due";
-  EXPECT_EQ(wait.end_ns, second + (24 * ms));
+  EXPECT_EQ(wait.earliest_start_ns, begin_ns + (4 * ms)) << "the last sample before";
+  EXPECT_EQ(wait.latest_start_ns, begin_ns + (5 * ms)) << "when the next one was due";
+  EXPECT_EQ(wait.end_ns, begin_ns + (24 * ms));
   EXPECT_EQ(wait.packets_released, 7);
   EXPECT_EQ(wait.stolen_ns, -1) << "not known";
   ASSERT_EQ(wait.occupants.size(), 1U);
@@ -113,20 +113,20 @@ TEST_F(WaitMachineTest, TakesAGapBetweenSamplesForInterruptsOff) {
 }
 
 TEST_F(WaitMachineTest, ExpectsNothingFromASampleThatIsLateByLessThanTheThreshold) {
-  sample(second);
-  sample(second + (2 * ms) - (10 * us));
-  sample(second + (3 * ms));
+  sample(begin_ns);
+  sample(begin_ns + (2 * ms) - (10 * us));
+  sample(begin_ns + (3 * ms));
   EXPECT_THAT(waits(), IsEmpty());
 }
 
 TEST_F(WaitMachineTest, KnowsThatUserSpaceAndTheIdleTaskCannotDisableInterrupts) {
-  sample(second);
+  sample(begin_ns);
   in_user_space = true;
-  sample(second + (10 * ms));
+  sample(begin_ns + (10 * ms));
   in_user_space = false;
   running = 0;
   functions = {"pv_native_safe_halt", "default_idle", "do_idle"};
-  sample(second + (20 * ms));
+  sample(begin_ns + (20 * ms));
   const std::vector<WaitRecord> found = waits();
   ASSERT_EQ(found.size(), 2U);
   EXPECT_EQ(found[0].mode, WaitMode::vcpu_stolen);
@@ -134,7 +134,7 @@ TEST_F(WaitMachineTest, KnowsThatUserSpaceAndTheIdleTaskCannotDisableInterrupts)
 }
 
 TEST_F(WaitMachineTest, LooksUnderTheInterruptsThatNestedWhenTheyCameBack) {
-  sample(second);
+  sample(begin_ns);
   functions = {"handle_softirqs",
                "asm_sysvec_call_function_single",
                "_raw_spin_unlock_irq",
@@ -142,7 +142,7 @@ TEST_F(WaitMachineTest, LooksUnderTheInterruptsThatNestedWhenTheyCameBack) {
                "vfs_read",
                "__x64_sys_pread64",
                "do_syscall_64"};
-  sample(second + (50 * ms));
+  sample(begin_ns + (50 * ms));
   const WaitRecord wait = only_wait();
   EXPECT_EQ(wait.mode, WaitMode::hard_irqs_off);
   EXPECT_EQ(wait.occupants.front().syscall_number, SYS_pread64);
@@ -151,55 +151,55 @@ TEST_F(WaitMachineTest, LooksUnderTheInterruptsThatNestedWhenTheyCameBack) {
 }
 
 TEST_F(WaitMachineTest, DoesNotTakeAPauseOfTheClockForInterruptsOff) {
-  sample(second);
-  feed(EventKind::clock_paused, second + (1 * ms));
-  feed(EventKind::clock_paused, second + (40 * ms));
-  samples(second + (41 * ms), second + (44 * ms));
+  sample(begin_ns);
+  feed(EventKind::clock_paused, begin_ns + (1 * ms));
+  feed(EventKind::clock_paused, begin_ns + (40 * ms));
+  samples(begin_ns + (41 * ms), begin_ns + (44 * ms));
   EXPECT_THAT(waits(), IsEmpty());
 }
 
 TEST_F(WaitMachineTest, DoesNotTakeIdlingForInterruptsOff) {
-  sample(second);
-  feed(EventKind::thread_switch, second + (300 * ms) + (200 * us), 101, "bash");
-  sample(second + (301 * ms));
+  sample(begin_ns);
+  feed(EventKind::thread_switch, begin_ns + (300 * ms) + (200 * us), 101, "bash");
+  sample(begin_ns + (301 * ms));
   // Woken by a packet and idle again, without a switch in between.
   running = 0;
-  feed(EventKind::softirq_entry, second + (600 * ms) + (300 * us), net_rx_vector);
-  sample(second + (601 * ms));
+  feed(EventKind::softirq_entry, begin_ns + (600 * ms) + (300 * us), net_rx_vector);
+  sample(begin_ns + (601 * ms));
   EXPECT_THAT(waits(), IsEmpty());
 }
 
 TEST_F(WaitMachineTest, SeesInterruptsOffThoughASoftirqCameBeforeTheTimer) {
-  sample(second);
-  feed(EventKind::softirq_entry, second + (50 * ms) - (10 * us), net_rx_vector);
-  sample(second + (50 * ms));
+  sample(begin_ns);
+  feed(EventKind::softirq_entry, begin_ns + (50 * ms) - (10 * us), net_rx_vector);
+  sample(begin_ns + (50 * ms));
   EXPECT_EQ(only_wait().mode, WaitMode::hard_irqs_off);
 }
 
 TEST_F(WaitMachineTest, NamesTheVectorThatHeldNetRxUp) {
   functions = {"spin", "call_timer_fn", "handle_softirqs", "irq_exit_rcu", "asm_sysvec_apic_timer_interrupt", "do_idle"};
-  feed(EventKind::softirq_entry, second, timer);
-  feed(EventKind::softirq_raise, second + (100 * us), net_rx_vector);
-  samples(second + (200 * us), second + (30 * ms));
-  feed(EventKind::softirq_raise, second + (20 * ms), net_rx_vector);
-  feed(EventKind::softirq_exit, second + (30 * ms), timer);
-  feed(EventKind::softirq_entry, second + (30 * ms) + (10 * us), net_rx_vector);
-  feed(EventKind::softirq_exit, second + (30 * ms) + (50 * us), net_rx_vector);
+  feed(EventKind::softirq_entry, begin_ns, timer_vector);
+  feed(EventKind::softirq_raise, begin_ns + (100 * us), net_rx_vector);
+  samples(begin_ns + (200 * us), begin_ns + (30 * ms));
+  feed(EventKind::softirq_raise, begin_ns + (20 * ms), net_rx_vector);
+  feed(EventKind::softirq_exit, begin_ns + (30 * ms), timer_vector);
+  feed(EventKind::softirq_entry, begin_ns + (30 * ms) + (10 * us), net_rx_vector);
+  feed(EventKind::softirq_exit, begin_ns + (30 * ms) + (50 * us), net_rx_vector);
 
   const WaitRecord wait = only_wait();
   EXPECT_EQ(wait.mode, WaitMode::softirq_vector);
-  EXPECT_EQ(wait.vector, timer);
-  EXPECT_EQ(wait.start_ns, second + (100 * us)) << "the oldest raise";
+  EXPECT_EQ(wait.vector, timer_vector);
+  EXPECT_EQ(wait.start_ns, begin_ns + (100 * us)) << "the oldest raise";
   ASSERT_EQ(wait.occupants.size(), 1U);
   EXPECT_GT(wait.occupants.front().sample_count, 20);
 }
 
 TEST_F(WaitMachineTest, SplitsADelayedSoftirqAmongWhoWasSampledMeanwhile) {
-  feed(EventKind::softirq_raise, second, net_rx_vector);
-  samples(second + (1 * ms), second + (7 * ms));
+  feed(EventKind::softirq_raise, begin_ns, net_rx_vector);
+  samples(begin_ns + (1 * ms), begin_ns + (7 * ms));
   running = 102;
-  samples(second + (7 * ms), second + (9 * ms));
-  feed(EventKind::softirq_entry, second + (9 * ms), net_rx_vector);
+  samples(begin_ns + (7 * ms), begin_ns + (9 * ms));
+  feed(EventKind::softirq_entry, begin_ns + (9 * ms), net_rx_vector);
   const WaitRecord wait = only_wait();
   EXPECT_EQ(wait.mode, WaitMode::softirq_delayed);
   ASSERT_EQ(wait.occupants.size(), 2U);
@@ -210,11 +210,11 @@ TEST_F(WaitMachineTest, SplitsADelayedSoftirqAmongWhoWasSampledMeanwhile) {
 }
 
 TEST_F(WaitMachineTest, TellsADelayOfKsoftirqd) {
-  feed(EventKind::softirq_raise, second, net_rx_vector);
-  feed(EventKind::thread_wakeup, second + (10 * us), 15, "ksoftirqd/0");
-  samples(second + (1 * ms), second + (9 * ms));
-  feed(EventKind::thread_switch, second + (9 * ms), 15, "ksoftirqd/0");
-  feed(EventKind::softirq_entry, second + (9 * ms) + (5 * us), net_rx_vector);
+  feed(EventKind::softirq_raise, begin_ns, net_rx_vector);
+  feed(EventKind::thread_wakeup, begin_ns + (10 * us), 15, "ksoftirqd/0");
+  samples(begin_ns + (1 * ms), begin_ns + (9 * ms));
+  feed(EventKind::thread_switch, begin_ns + (9 * ms), 15, "ksoftirqd/0");
+  feed(EventKind::softirq_entry, begin_ns + (9 * ms) + (5 * us), net_rx_vector);
   const WaitRecord wait = only_wait();
   EXPECT_EQ(wait.mode, WaitMode::ksoftirqd_delayed);
   ASSERT_EQ(wait.occupants.size(), 1U);
@@ -223,9 +223,9 @@ TEST_F(WaitMachineTest, TellsADelayOfKsoftirqd) {
 
 TEST_F(WaitMachineTest, FollowsANapiThreadFromTheCpuThatWokeItToTheOneItRanOn) {
   cpu = 1;
-  feed(EventKind::thread_wakeup, second, 77, "napi/eth0-8193");
+  feed(EventKind::thread_wakeup, begin_ns, 77, "napi/eth0-8193");
   cpu = 0;
-  feed(EventKind::thread_switch, second + (6 * ms), 77, "napi/eth0-8193");
+  feed(EventKind::thread_switch, begin_ns + (6 * ms), 77, "napi/eth0-8193");
   const WaitRecord wait = only_wait();
   EXPECT_EQ(wait.mode, WaitMode::napi_thread_delayed);
   EXPECT_EQ(wait.cpu, 0);
@@ -233,38 +233,38 @@ TEST_F(WaitMachineTest, FollowsANapiThreadFromTheCpuThatWokeItToTheOneItRanOn) {
 }
 
 TEST_F(WaitMachineTest, ReportsALongNetRxRunAndRunsThatEndAtTheBudget) {
-  feed(EventKind::softirq_entry, second, net_rx_vector);
-  feed(EventKind::napi_poll, second + (1 * ms), 300);
-  feed(EventKind::softirq_raise, second + (1 * ms), net_rx_vector);
-  feed(EventKind::softirq_exit, second + (3 * ms), net_rx_vector);
-  feed(EventKind::softirq_entry, second + (3 * ms) + (10 * us), net_rx_vector);
-  feed(EventKind::napi_poll, second + (3 * ms) + (20 * us), 40);
-  feed(EventKind::softirq_exit, second + (3 * ms) + (500 * us), net_rx_vector);
+  feed(EventKind::softirq_entry, begin_ns, net_rx_vector);
+  feed(EventKind::napi_poll, begin_ns + (1 * ms), 300);
+  feed(EventKind::softirq_raise, begin_ns + (1 * ms), net_rx_vector);
+  feed(EventKind::softirq_exit, begin_ns + (3 * ms), net_rx_vector);
+  feed(EventKind::softirq_entry, begin_ns + (3 * ms) + (10 * us), net_rx_vector);
+  feed(EventKind::napi_poll, begin_ns + (3 * ms) + (20 * us), 40);
+  feed(EventKind::softirq_exit, begin_ns + (3 * ms) + (500 * us), net_rx_vector);
   const std::vector<WaitRecord> found = waits();
   ASSERT_EQ(found.size(), 2U);
   EXPECT_EQ(found[0].mode, WaitMode::net_rx_work);
   EXPECT_EQ(found[0].packets_released, 300);
   EXPECT_EQ(found[1].mode, WaitMode::napi_budget);
   EXPECT_EQ(found[1].packets_released, 340);
-  EXPECT_EQ(found[1].start_ns, second);
+  EXPECT_EQ(found[1].start_ns, begin_ns);
 }
 
 TEST_F(WaitMachineTest, InventsNoWaitWhereEventsWereLost) {
-  sample(second);
-  feed(EventKind::softirq_raise, second + (100 * us), net_rx_vector);
-  feed(EventKind::softirq_entry, second + (200 * us), timer);
-  feed(EventKind::thread_wakeup, second + (300 * us), 77, "napi/eth0-8193");
-  feed(EventKind::lost, second + (50 * ms), 1000);
-  sample(second + (51 * ms));
-  feed(EventKind::softirq_entry, second + (51 * ms), net_rx_vector);
-  feed(EventKind::thread_switch, second + (52 * ms), 77, "napi/eth0-8193");
+  sample(begin_ns);
+  feed(EventKind::softirq_raise, begin_ns + (100 * us), net_rx_vector);
+  feed(EventKind::softirq_entry, begin_ns + (200 * us), timer_vector);
+  feed(EventKind::thread_wakeup, begin_ns + (300 * us), 77, "napi/eth0-8193");
+  feed(EventKind::lost, begin_ns + (50 * ms), 1000);
+  sample(begin_ns + (51 * ms));
+  feed(EventKind::softirq_entry, begin_ns + (51 * ms), net_rx_vector);
+  feed(EventKind::thread_switch, begin_ns + (52 * ms), 77, "napi/eth0-8193");
   EXPECT_THAT(waits(), IsEmpty());
 }
 
 TEST_F(WaitMachineTest, DoesNotCallPacketsNoneWhereNothingCountsThem) {
   assembler.releases_are_not_seen();
-  sample(second);
-  sample(second + (10 * ms));
+  sample(begin_ns);
+  sample(begin_ns + (10 * ms));
   EXPECT_EQ(only_wait().packets_released, -1);
 }
 
