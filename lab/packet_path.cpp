@@ -20,7 +20,7 @@
 #include "base/files.h"
 #include "base/text.h"
 #include "base/units.h"
-#include "lab/private_mounts.h"
+#include "host/private_mounts.h"
 #include "lab/program.h"
 
 namespace stallscope::lab {
@@ -85,7 +85,7 @@ Status run_words(std::string_view words) {
 }
 
 Status with_own_sysfs(const std::function<Status()>& action) {
-  return in_private_mounts([&]() -> Status {
+  return host::in_private_mounts([&]() -> Status {
     if (::mount("sysfs", "/sys", "sysfs", 0, nullptr) != 0) {
       return base::errno_error("mount", "/sys", errno);
     }

@@ -17,7 +17,7 @@
 
 #include "base/files.h"
 #include "base/text.h"
-#include "lab/private_mounts.h"
+#include "host/private_mounts.h"
 #include "lab/program.h"
 
 namespace stallscope::lab {
@@ -90,7 +90,7 @@ bool list_has_cpu(std::string_view list, int cpu) {
 }  // namespace
 
 Status in_namespace(std::string_view name, const std::function<Status()>& action) {
-  return in_private_mounts([&]() -> Status {
+  return host::in_private_mounts([&]() -> Status {
     const Result<base::OwnedFd> file = base::open_file(netns_path(name), O_RDONLY);
     if (!file) {
       return file.error();

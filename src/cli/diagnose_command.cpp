@@ -39,6 +39,7 @@ struct DiagnoseOptions {
   int probe_cpu = -1;
   std::string out;
   std::uint32_t buffer_kib = 8192;
+  std::string tracer = "auto";
   bool no_read_cost = false;
   bool slabinfo = false;
   bool json = false;
@@ -73,6 +74,9 @@ base::Result<RecordOptions> record_options(const DiagnoseOptions& given) {
   options.bundle_path = given.out;
   // The kernel wants a power of two.
   options.ring_buffer_bytes = std::bit_ceil(given.buffer_kib * 1024U);
+  options.tracer = given.tracer == "bpf"    ? trace::BackendChoice::bpf
+                   : given.tracer == "perf" ? trace::BackendChoice::perf
+                                            : trace::BackendChoice::automatic;
   options.read_cost = !given.no_read_cost;
   options.slabinfo_anyway = given.slabinfo;
   return options;
@@ -153,6 +157,12 @@ void add_diagnose_command(CLI::App& app, int& exit_status) {
       ->add_option("--buffer", options->buffer_kib,
                    "KiB of memory for events not yet read, rounded up to a power of two; lost events are counted in the report")
       ->check(CLI::Range(lowest_buffer_kib, highest_buffer_kib))
+      ->capture_default_str();
+  command
+      ->add_option("--tracer", options->tracer,
+                   "How to watch this kernel: by BPF programs (bpf), by perf events, which need no BTF but show less (perf), or by "
+                   "the first of these that works (auto)")
+      ->check(CLI::IsMember({"auto", "bpf", "perf"}))
       ->capture_default_str();
   command->add_flag("--no-read-cost", options->no_read_cost,
                     "Do not measure what a read of memory.stat costs: such a read can itself hold interrupts off");

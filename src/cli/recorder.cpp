@@ -218,6 +218,7 @@ Status Recording::create_bundle() {
 
 Status Recording::start_tracer() {
   trace::TracerOptions options;
+  options.backend = options_.tracer;
   options.wait_threshold_ns = options_.wait_threshold_ns;
   options.ring_buffer_bytes = options_.ring_buffer_bytes;
   if (prober_) {

@@ -8,6 +8,7 @@
 
 #include "base/result.h"
 #include "base/units.h"
+#include "trace/tracer.h"
 
 namespace stallscope::cli {
 
@@ -22,6 +23,7 @@ struct RecordOptions {
   std::string bundle_path;
   std::int64_t wait_threshold_ns = base::ns_per_ms;
   std::uint32_t ring_buffer_bytes = 8U << 20U;
+  trace::BackendChoice tracer = trace::BackendChoice::automatic;
   bool read_cost = true;
   bool slabinfo_anyway = false;
 };

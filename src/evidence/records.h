@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
+#include <limits>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -136,6 +138,12 @@ struct Occupant {
   /// Nothing: it was not in a system call, or that could not be told.
   std::optional<std::int32_t> syscall_number;
   std::array<std::uint64_t, 6> syscall_arguments{};
+  /// In each of them: the arguments are not known.
+  static constexpr std::uint64_t unknown_argument = std::numeric_limits<std::uint64_t>::max();
+  [[nodiscard]] bool arguments_known() const {
+    return std::any_of(syscall_arguments.begin(), syscall_arguments.end(),
+                       [](std::uint64_t argument) { return argument != unknown_argument; });
+  }
   /// Path of the file behind the descriptor in the first argument, where the system call takes one.
   std::string file;
   /// Row of the stacks table, 0 for none.

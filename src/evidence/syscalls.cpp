@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <array>
 #include <string_view>
+#include <utility>
 
 namespace stallscope::evidence {
 namespace {
@@ -412,6 +413,21 @@ const SystemCall* find(std::int32_t number) {
 std::string syscall_name(std::int32_t number) {
   const SystemCall* call = find(number);
   return call != nullptr ? std::string(call->name) : fmt::format("syscall {}", number);
+}
+
+std::optional<std::int32_t> syscall_of_function(std::string_view name) {
+  // Where the function is named otherwise than the call (arch/x86/entry/syscalls/syscall_64.tbl).
+  constexpr auto aliases = std::to_array<std::pair<std::string_view, std::string_view>>({{"newstat", "stat"},
+                                                                                         {"newfstat", "fstat"},
+                                                                                         {"newlstat", "lstat"},
+                                                                                         {"newuname", "uname"},
+                                                                                         {"sendfile64", "sendfile"},
+                                                                                         {"umount", "umount2"}});
+  const auto* const alias = std::find_if(aliases.begin(), aliases.end(), [&](const auto& pair) { return pair.first == name; });
+  const std::string_view wanted = alias == aliases.end() ? name : alias->second;
+  const auto* const found =
+      std::find_if(system_calls.begin(), system_calls.end(), [&](const SystemCall& call) { return call.name == wanted; });
+  return found == system_calls.end() ? std::nullopt : std::optional(found->number);
 }
 
 bool syscall_takes_descriptor(std::int32_t number) {

@@ -24,6 +24,13 @@ TEST(Syscalls, knows_which_take_a_descriptor_first) {
   EXPECT_FALSE(syscall_takes_descriptor(999));
 }
 
+TEST(Syscalls, are_found_by_the_function_that_implements_them) {
+  EXPECT_EQ(syscall_of_function("read"), SYS_read);
+  EXPECT_EQ(syscall_of_function("newstat"), SYS_stat);
+  EXPECT_EQ(syscall_of_function("newfstatat"), SYS_newfstatat);
+  EXPECT_EQ(syscall_of_function("call"), std::nullopt);
+}
+
 TEST(Syscalls, knows_which_read_a_file) {
   EXPECT_TRUE(syscall_reads_file(SYS_readv));
   EXPECT_TRUE(syscall_reads_file(SYS_preadv2));

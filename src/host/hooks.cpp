@@ -10,10 +10,10 @@ constexpr std::string_view typed_since = "5.5";
 constexpr std::string_view typed_commit = "e8c423fb31fa";
 
 constexpr std::array<Hook, 20> hooks = {{
-    {HookId::kernel_btf, "kernel BTF", Need::essential, "describes this kernel's types, so that one tracer fits every kernel",
-     "No wait can be observed: the tracer does not load.", "5.4", "341dfcf8d78e"},
-    {HookId::ring_buffer, "BPF ring buffer", Need::essential, "carries what was observed out of the kernel, in order",
-     "No wait can be observed: the tracer does not load.", "5.8", "457f44363a88"},
+    {HookId::kernel_btf, "kernel BTF", Need::wanted, "describes this kernel's types, so that one tracer fits every kernel",
+     "BPF cannot be used; perf events show less.", "5.4", "341dfcf8d78e"},
+    {HookId::ring_buffer, "BPF ring buffer", Need::wanted, "carries what was observed out of the kernel, in order",
+     "BPF cannot be used; perf events show less.", "5.8", "457f44363a88"},
     {HookId::hrtimer_expire_entry, "hrtimer_expire_entry", Need::wanted, "shows by late timers that hard IRQs were off",
      "Stalls with hard IRQs off, and a stolen vCPU, stay invisible.", typed_since, typed_commit},
     {HookId::softirq_raise, "softirq_raise", Need::wanted, "tells since when received packets wait for NET_RX",
@@ -49,7 +49,7 @@ constexpr std::array<Hook, 20> hooks = {{
     {HookId::bpf_loop, "bpf_loop", Need::extra, "walks long lists in one run of a program",
      "Long walks are made in shorter pieces.", "5.17", "e6f2dd0f8067"},
     {HookId::tracefs, "tracefs", Need::extra, "lists tracepoints where the kernel has no BTF",
-     "On a kernel without BTF, tracepoints cannot be listed.", "4.1", ""},
+     "Without BTF it is not known beforehand which tracepoints there are; diagnose mounts it for itself.", "4.1", ""},
 }};
 
 constexpr bool in_order_of_ids() {

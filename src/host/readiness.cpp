@@ -28,7 +28,7 @@ Check test_tracing(const Capabilities& capabilities) {
     check.reason = "needs CAP_BPF and CAP_PERFMON";
     check.advice = run_as_root;
   }
-  check.cost = "No wait can be observed: the tracer does not load.";
+  check.cost = "No wait can be observed: no tracer starts.";
   return check;
 }
 
@@ -112,6 +112,31 @@ std::string hook_advice(HookId id, Presence presence) {
   }
 }
 
+Presence presence_of(const std::vector<HookState>& states, HookId id) {
+  const auto found = std::find_if(states.begin(), states.end(), [&](const HookState& state) { return state.id == id; });
+  return found == states.end() ? Presence::unknown : found->presence;
+}
+
+bool can_use_bpf(const std::vector<HookState>& states) {
+  return presence_of(states, HookId::kernel_btf) == Presence::present &&
+         presence_of(states, HookId::ring_buffer) == Presence::present;
+}
+
+/// By what diagnose watches the kernel here. Which of the tracepoints there are is each one's own check.
+Check test_tracer(const std::vector<HookState>& states) {
+  Check check{"tracer", Need::essential, Presence::present, "", "", "", "", "", ""};
+  if (can_use_bpf(states)) {
+    check.purpose = "is BPF programs, which show most";
+    return check;
+  }
+  check.presence = presence_of(states, HookId::cpu_clock);
+  check.purpose =
+      "is perf events: without files of system calls, stolen time of a wait, packets of probes, and whether bottom halves were off";
+  check.reason = check.presence == Presence::present ? "" : "BPF cannot be used here, and perf events need perf cpu-clock";
+  check.cost = "No wait can be observed.";
+  return check;
+}
+
 Check check_hook(const HookState& state) {
   const Hook& about = hook(state.id);
   return {std::string(about.name),
@@ -184,18 +209,21 @@ Readiness assess(const HostFacts& facts) {
   Readiness readiness;
   readiness.checks = {test_tracing(facts.capabilities),  test_raw_sockets(facts.capabilities),
                       test_sampling(facts.capabilities), test_symbols(facts),
-                      test_system_calls(facts.kernel),   test_memory_cgroups(facts.memory_cgroups)};
-  bool has_btf = false;
+                      test_system_calls(facts.kernel),   test_memory_cgroups(facts.memory_cgroups),
+                      test_tracer(facts.hooks)};
   for (const HookState& state : facts.hooks) {
-    has_btf = has_btf || (state.id == HookId::kernel_btf && state.presence == Presence::present);
+    // By perf events the CPU clock's own lateness is seen.
+    if (state.id == HookId::hrtimer_expire_entry && !can_use_bpf(facts.hooks)) {
+      continue;
+    }
     readiness.checks.push_back(check_hook(state));
   }
   for (Check& check : readiness.checks) {
     if (check.presence == Presence::present) {
       check.cost.clear();
     }
-    // With BTF nothing is gained from tracefs.
-    if (has_btf && check.name == hook(HookId::tracefs).name) {
+    // With BPF nothing is gained from tracefs.
+    if (can_use_bpf(facts.hooks) && check.name == hook(HookId::tracefs).name) {
       check.advice.clear();
     }
   }

@@ -67,11 +67,29 @@ TEST(Assess, AMissingWantedHookMakesItPartial) {
   }
 }
 
-TEST(Assess, WithoutBtfNothingCanBeTraced) {
+TEST(Assess, SaysWhatDiagnoseWouldWatchWith) {
+  EXPECT_THAT(check_of(assess(complete()), "tracer").purpose, HasSubstr("BPF"));
+  for (const HookId needed_by_bpf : {HookId::kernel_btf, HookId::ring_buffer}) {
+    HostFacts facts = complete();
+    lose(facts, needed_by_bpf, Presence::absent);
+    const Readiness readiness = assess(facts);
+    EXPECT_EQ(readiness.verdict, Verdict::partial);
+    EXPECT_EQ(check_of(readiness, "tracer").presence, Presence::present);
+    EXPECT_THAT(check_of(readiness, "tracer").purpose, HasSubstr("perf events"));
+    EXPECT_THAT(check_of(readiness, hook(needed_by_bpf).name).cost, HasSubstr("perf events"));
+    EXPECT_TRUE(std::none_of(readiness.checks.begin(), readiness.checks.end(), [](const Check& check) {
+      return check.name == hook(HookId::hrtimer_expire_entry).name;
+    })) << "perf events do not need it";
+  }
+}
+
+TEST(Assess, WithoutBtfAndPerfEventsNothingCanBeTraced) {
   HostFacts facts = complete();
   lose(facts, HookId::kernel_btf, Presence::absent);
+  lose(facts, HookId::cpu_clock, Presence::absent);
   const Readiness readiness = assess(facts);
   EXPECT_EQ(readiness.verdict, Verdict::unable);
+  EXPECT_EQ(check_of(readiness, "tracer").presence, Presence::absent);
   EXPECT_THAT(readiness.advice, Contains(HasSubstr("CONFIG_DEBUG_INFO_BTF")));
 }
 

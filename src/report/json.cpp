@@ -267,7 +267,7 @@ class JsonReport {
     if (occupant.syscall_number) {
       system_call = {{"number", *occupant.syscall_number},
                      {"name", evidence::syscall_name(*occupant.syscall_number)},
-                     {"arguments", occupant.syscall_arguments}};
+                     {"arguments", occupant.arguments_known() ? Json(occupant.syscall_arguments) : Json(nullptr)}};
     }
     const std::vector<std::string>* frames = stacks_.frames(occupant.stack_id);
     return {{"pid", occupant.pid},

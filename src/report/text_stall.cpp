@@ -71,7 +71,7 @@ std::string syscall_text(const Occupant& occupant) {
   std::string text = evidence::syscall_name(*occupant.syscall_number);
   // The kernel takes a descriptor as an int; what is above its 32 bits means nothing.
   const auto descriptor = static_cast<std::int32_t>(occupant.syscall_arguments[0] & 0xffffffffU);
-  if (evidence::syscall_takes_descriptor(*occupant.syscall_number) && descriptor >= 0) {
+  if (occupant.arguments_known() && evidence::syscall_takes_descriptor(*occupant.syscall_number) && descriptor >= 0) {
     text += fmt::format("({})", descriptor);
   }
   if (!occupant.file.empty()) {

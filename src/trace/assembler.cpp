@@ -194,7 +194,7 @@ base::Status WaitAssembler::write(CpuState& cpu, const PendingWait& pending) {
   wait.start_ns = wait.earliest_start_ns + ((wait.latest_start_ns - wait.earliest_start_ns) / 2);
   wait.end_ns = signed_ns(event.end_ns);
   // Released packets are reported by the run that follows; where none followed at once, nothing had waited.
-  wait.packets_released = std::max<std::int64_t>(pending.packets_released, 0);
+  wait.packets_released = counts_packets_ ? std::max<std::int64_t>(pending.packets_released, 0) : -1;
   wait.stolen_ns = pending.stolen_ns;
 
   const trace_task* culprit = &event.task;
@@ -238,7 +238,8 @@ base::Status WaitAssembler::write(CpuState& cpu, const PendingWait& pending) {
 
   const KernelStack stack = interrupted_stack(addresses_of(*culprit), lookup_);
   // User space and the idle loop cannot have interrupts off: if a timer was late there, the virtual CPU did not run.
-  const bool could_not_disable = event.kind == TRACE_IRQS_OFF && (culprit->pid == 0 || (stack.interrupted && stack.frames.empty()));
+  const bool in_user_space = (culprit->flags & TRACE_TASK_IN_USER_SPACE) != 0U || (stack.interrupted && stack.frames.empty());
+  const bool could_not_disable = event.kind == TRACE_IRQS_OFF && (culprit->pid == 0 || in_user_space);
   if (could_not_disable ||
       (pending.stolen_ns >= 0 && static_cast<double>(pending.stolen_ns) >= stolen_part * static_cast<double>(wait.length_ns()))) {
     wait.mode = WaitMode::vcpu_stolen;
@@ -309,7 +310,9 @@ base::Result<Occupant> WaitAssembler::occupant(const trace_task& task, const Ker
   result.tgid = task.tgid;
   result.comm = text_of(task.comm);
   result.kernel_thread = (task.flags & TRACE_TASK_KERNEL_THREAD) != 0U || task.pid == 0;
-  result.cgroup = path_of(task.cgroup, task.cgroup_bytes);
+  if ((task.flags & TRACE_TASK_CGROUP_UNKNOWN) == 0U) {
+    result.cgroup = path_of(task.cgroup, task.cgroup_bytes);
+  }
   // Without a stack the registers alone decide: a plausible number is taken at its word.
   const bool registers = (task.flags & TRACE_TASK_HAS_REGISTERS) != 0U && task.pid != 0 && task.syscall_number >= 0;
   const bool in_system_call =
@@ -322,6 +325,9 @@ base::Result<Occupant> WaitAssembler::occupant(const trace_task& task, const Ker
     if (task.file_bytes > 0 && evidence::syscall_takes_descriptor(task.syscall_number)) {
       result.file = path_of(task.file, task.file_bytes);
     }
+  } else if ((task.flags & TRACE_TASK_CALL_BY_STACK) != 0U && stack.in_system_call) {
+    result.syscall_number = system_call_of(stack.frames);
+    result.syscall_arguments.fill(Occupant::unknown_argument);
   }
   const base::Result<std::int64_t> id = add_stack(stack);
   if (!id) {

@@ -29,6 +29,9 @@ class WaitAssembler {
   /// Writes all of them; nothing more is coming.
   [[nodiscard]] base::Status finish();
 
+  /// Nothing counts packets here: that no release follows a wait says nothing.
+  void releases_are_not_seen() { counts_packets_ = false; }
+
   [[nodiscard]] std::int64_t malformed_count() const { return malformed_count_; }
 
   /// Steal time and released packets follow a wait within milliseconds of its CPU being used again; an idle CPU may take longer.
@@ -65,6 +68,7 @@ class WaitAssembler {
   std::int64_t next_wait_id_ = 1;
   std::int64_t last_sequence_ = 0;
   std::int64_t malformed_count_ = 0;
+  bool counts_packets_ = true;
 };
 
 }  // namespace stallscope::trace

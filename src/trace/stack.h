@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -25,6 +26,9 @@ struct KernelStack {
 /// The stack of a task that an interrupt has just found: the interrupt's own frames (all of them, when interrupts nest) are cut
 /// off, as are those of the tracing program that took the stack. No frames are left when user space was interrupted.
 [[nodiscard]] KernelStack interrupted_stack(std::span<const std::uint64_t> addresses, const SymbolLookup& lookup);
+
+/// The system call that the frames lead through: it has a function of its own name ("__x64_sys_read", "ksys_read", "SyS_read").
+[[nodiscard]] std::optional<std::int32_t> system_call_of(std::span<const std::string> frames);
 
 /// The stack as taken. That of a CPU clock sample begins with what the clock interrupted, be it a BPF program: perf leaves out the
 /// interrupt and the program that takes the sample.

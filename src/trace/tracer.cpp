@@ -15,8 +15,6 @@
 #include <utility>
 
 #include "base/clock.h"
-#include "base/files.h"
-#include "base/numbers.h"
 #include "base/owned_fd.h"
 #include "bpf/load.h"
 #include "bpf/ring_buffer.h"
@@ -25,12 +23,13 @@
 #include "host/hooks.h"
 #include "host/symbols.h"
 #include "trace/assembler.h"
+#include "trace/backend.h"
+#include "trace/napi_budget.h"
+#include "trace/perf/perf_tracer.h"
 #include "trace/wait_record.h"
 
 namespace stallscope::trace {
 namespace {
-
-constexpr __u64 ns_per_us = 1000;
 
 using WaitSkeleton = bpf::Skeleton<wait_bpf, &wait_bpf::destroy>;
 
@@ -75,12 +74,6 @@ std::int64_t preempt_count_from_rq_bytes(const host::Btf& btf) {
   return hot && member ? *hot + *member - *run_queue : 0;
 }
 
-/// The number in a file of /proc/sys, or what the kernel starts with.
-__u64 sysctl_or(const std::string& path, __u64 initial) {
-  const base::Result<std::string> text = base::read_file(path);
-  return text ? base::parse_number<__u64>(text->substr(0, text->find('\n'))).value_or(initial) : initial;
-}
-
 evidence::GapRecord gap(host::HookId id, std::string reason) {
   const host::Hook& hook = host::hook(id);
   return {std::string(hook.name), std::move(reason), std::string(hook.cost)};
@@ -109,21 +102,19 @@ base::Error load_error(int error) {
   return {"load", "the tracer", std::move(reason), "stallscope doctor says what this host can observe."};
 }
 
-}  // namespace
-
-class Tracer::Impl {
+class BpfBackend : public Backend {
  public:
-  Impl(const TracerOptions& options, Sink& sink, host::KernelSymbols symbols)
+  BpfBackend(const TracerOptions& options, Sink& sink, host::KernelSymbols symbols)
       : options_(options),
         symbols_(std::move(symbols)),
         assembler_([this](std::uint64_t address) { return symbols_.function_at(address); }, sink) {}
 
   base::Status load(const host::Btf& btf);
   base::Status attach();
-  base::Status drain(int timeout_ms);
-  base::Status stop();
-  [[nodiscard]] const std::vector<evidence::GapRecord>& gaps() const { return gaps_; }
-  [[nodiscard]] std::vector<evidence::LossRecord> losses() const;
+  base::Status drain(int timeout_ms) override;
+  base::Status stop() override;
+  [[nodiscard]] const std::vector<evidence::GapRecord>& gaps() const override { return gaps_; }
+  [[nodiscard]] std::vector<evidence::LossRecord> losses() const override;
 
  private:
   void attach_cpu_clocks();
@@ -142,15 +133,15 @@ class Tracer::Impl {
   std::int64_t lost_at_stop_ = -1;
 };
 
-base::Status Tracer::Impl::load(const host::Btf& btf) {
+base::Status BpfBackend::load(const host::Btf& btf) {
   skeleton_.reset(wait_bpf::open());
   if (!skeleton_) {
     return load_error(errno);
   }
   skeleton_->rodata->threshold_ns = static_cast<__u64>(options_.wait_threshold_ns);
-  skeleton_->rodata->budget_packets = sysctl_or("/proc/sys/net/core/netdev_budget", skeleton_->rodata->budget_packets);
-  skeleton_->rodata->budget_ns =
-      sysctl_or("/proc/sys/net/core/netdev_budget_usecs", skeleton_->rodata->budget_ns / ns_per_us) * ns_per_us;
+  const NapiBudget budget = read_napi_budget();
+  skeleton_->rodata->budget_packets = static_cast<__u64>(budget.packets);
+  skeleton_->rodata->budget_ns = static_cast<__u64>(budget.duration_ns);
   if (options_.icmp_identifier) {
     skeleton_->rodata->icmp_identifier = __builtin_bswap16(*options_.icmp_identifier);
     skeleton_->rodata->watch_probes = 1;
@@ -186,7 +177,7 @@ base::Status Tracer::Impl::load(const host::Btf& btf) {
   return base::ok();
 }
 
-base::Status Tracer::Impl::attach() {
+base::Status BpfBackend::attach() {
   std::size_t attached_count = 0;
   int last_error = 0;
   for (const TracepointProgram& entry : tracepoint_programs(*skeleton_)) {
@@ -214,7 +205,7 @@ base::Status Tracer::Impl::attach() {
   return base::ok();
 }
 
-void Tracer::Impl::attach_cpu_clocks() {
+void BpfBackend::attach_cpu_clocks() {
   const int cpu_count = libbpf_num_possible_cpus();
   int failed_errno = 0;
   for (int cpu = 0; cpu < cpu_count; ++cpu) {
@@ -238,7 +229,7 @@ void Tracer::Impl::attach_cpu_clocks() {
   }
 }
 
-base::Status Tracer::Impl::drain(int timeout_ms) {
+base::Status BpfBackend::drain(int timeout_ms) {
   base::Result<bool> left = ring_->poll(timeout_ms);
   if (left && !*left) {
     // Records do not end the wait unless the buffer fills (see submit_event).
@@ -254,7 +245,7 @@ base::Status Tracer::Impl::drain(int timeout_ms) {
   return *left ? base::ok() : assembler_.settle(base::monotonic_ns());
 }
 
-base::Status Tracer::Impl::stop() {
+base::Status BpfBackend::stop() {
   links_.clear();
   // Nothing is added any more, so this ends.
   base::Result<bool> left = true;
@@ -271,7 +262,7 @@ base::Status Tracer::Impl::stop() {
   return assembler_.finish();
 }
 
-std::int64_t Tracer::Impl::lost_count() const {
+std::int64_t BpfBackend::lost_count() const {
   if (lost_at_stop_ >= 0) {
     return lost_at_stop_;
   }
@@ -286,7 +277,7 @@ std::int64_t Tracer::Impl::lost_count() const {
   return total;
 }
 
-std::vector<evidence::LossRecord> Tracer::Impl::losses() const {
+std::vector<evidence::LossRecord> BpfBackend::losses() const {
   std::vector<evidence::LossRecord> losses;
   if (const std::int64_t lost = lost_count(); lost > 0) {
     losses.push_back({"the tracer's ring buffer was full", lost});
@@ -297,12 +288,7 @@ std::vector<evidence::LossRecord> Tracer::Impl::losses() const {
   return losses;
 }
 
-Tracer::Tracer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
-Tracer::Tracer(Tracer&&) noexcept = default;
-Tracer& Tracer::operator=(Tracer&&) noexcept = default;
-Tracer::~Tracer() = default;
-
-base::Result<Tracer> Tracer::start(const TracerOptions& options, Sink& sink) {
+base::Result<std::unique_ptr<Backend>> start_bpf(const TracerOptions& options, Sink& sink) {
   bpf::capture_library_messages();
   const base::Result<host::Btf> btf = host::Btf::load();
   if (!btf) {
@@ -312,30 +298,77 @@ base::Result<Tracer> Tracer::start(const TracerOptions& options, Sink& sink) {
   if (!symbols) {
     return symbols.error();
   }
-  auto impl = std::make_unique<Impl>(options, sink, std::move(*symbols));
-  if (const base::Status loaded = impl->load(*btf); !loaded) {
+  auto backend = std::make_unique<BpfBackend>(options, sink, std::move(*symbols));
+  if (const base::Status loaded = backend->load(*btf); !loaded) {
     return loaded.error();
   }
-  if (const base::Status attached = impl->attach(); !attached) {
+  if (const base::Status attached = backend->attach(); !attached) {
     return attached.error();
   }
-  return Tracer(std::move(impl));
+  return std::unique_ptr<Backend>(std::move(backend));
+}
+
+/// Perf events where BPF cannot be used, and why that is so as a gap.
+class SecondChoice : public Backend {
+ public:
+  SecondChoice(std::unique_ptr<Backend> perf, const base::Error& bpf_error) : perf_(std::move(perf)), gaps_(perf_->gaps()) {
+    gaps_.insert(gaps_.begin(), {"tracing by BPF", bpf_error.reason, "Perf events are used instead, which show less."});
+  }
+  base::Status drain(int timeout_ms) override { return perf_->drain(timeout_ms); }
+  base::Status stop() override { return perf_->stop(); }
+  [[nodiscard]] const std::vector<evidence::GapRecord>& gaps() const override { return gaps_; }
+  [[nodiscard]] std::vector<evidence::LossRecord> losses() const override { return perf_->losses(); }
+
+ private:
+  std::unique_ptr<Backend> perf_;
+  std::vector<evidence::GapRecord> gaps_;
+};
+
+base::Result<std::unique_ptr<Backend>> start_either(const TracerOptions& options, Sink& sink) {
+  base::Result<std::unique_ptr<Backend>> bpf = start_bpf(options, sink);
+  if (bpf) {
+    return bpf;
+  }
+  base::Result<std::unique_ptr<Backend>> perf = perf::start(options, sink);
+  if (perf) {
+    return std::unique_ptr<Backend>(std::make_unique<SecondChoice>(std::move(*perf), bpf.error()));
+  }
+  base::Error error = bpf.error();
+  error.reason += "; and without BPF: " + perf.error().reason;
+  return error;
+}
+
+}  // namespace
+
+Tracer::Tracer(std::unique_ptr<Backend> backend) : backend_(std::move(backend)) {}
+Tracer::Tracer(Tracer&&) noexcept = default;
+Tracer& Tracer::operator=(Tracer&&) noexcept = default;
+Tracer::~Tracer() = default;
+
+base::Result<Tracer> Tracer::start(const TracerOptions& options, Sink& sink) {
+  base::Result<std::unique_ptr<Backend>> backend = options.backend == BackendChoice::bpf    ? start_bpf(options, sink)
+                                                   : options.backend == BackendChoice::perf ? perf::start(options, sink)
+                                                                                            : start_either(options, sink);
+  if (!backend) {
+    return backend.error();
+  }
+  return Tracer(std::move(*backend));
 }
 
 base::Status Tracer::drain(int timeout_ms) {
-  return impl_->drain(timeout_ms);
+  return backend_->drain(timeout_ms);
 }
 
 base::Status Tracer::stop() {
-  return impl_->stop();
+  return backend_->stop();
 }
 
 const std::vector<evidence::GapRecord>& Tracer::gaps() const {
-  return impl_->gaps();
+  return backend_->gaps();
 }
 
 std::vector<evidence::LossRecord> Tracer::losses() const {
-  return impl_->losses();
+  return backend_->losses();
 }
 
 }  // namespace stallscope::trace

@@ -13,7 +13,17 @@
 
 namespace stallscope::trace {
 
+enum class BackendChoice : std::uint8_t {
+  /// BPF programs, or perf events where these cannot be loaded.
+  automatic,
+  bpf,
+  perf,
+};
+
+class Backend;
+
 struct TracerOptions {
+  BackendChoice backend = BackendChoice::automatic;
   /// Waits shorter than this leave no record. At least 100 us.
   std::int64_t wait_threshold_ns = 1'000'000;
   /// Follow the echo requests with this ICMP identifier (host order) and their replies.
@@ -24,8 +34,8 @@ struct TracerOptions {
   std::int64_t sample_period_ns = 1'000'000;
 };
 
-/// Watches this kernel until destroyed. Needs root (CAP_BPF, CAP_PERFMON) and kernel BTF, Linux 5.8 or later. What the kernel lacks
-/// beyond that is left out and named by gaps().
+/// Watches this kernel until destroyed. Needs root (CAP_BPF, CAP_PERFMON) and kernel BTF, Linux 5.8 or later; elsewhere it uses
+/// perf events, which show less (perf/perf_tracer.h). What cannot be seen is named by gaps().
 class Tracer {
  public:
   /// Loads and attaches; blocks for some tens of milliseconds. `sink` must outlive the tracer.
@@ -40,7 +50,7 @@ class Tracer {
   /// Waits for `timeout_ms`, or until the buffer begins to fill, and hands what is complete to the sink. It returns also when
   /// records come faster than it handles them. To be called several times a second. An error is the sink's or the ring buffer's.
   [[nodiscard]] base::Status drain(int timeout_ms);
-  /// Detaches every program, then drains what is left. Nothing is recorded afterwards.
+  /// Ends the observation, then drains what is left. Nothing is recorded afterwards.
   [[nodiscard]] base::Status stop();
 
   [[nodiscard]] const std::vector<evidence::GapRecord>& gaps() const;
@@ -48,9 +58,8 @@ class Tracer {
   [[nodiscard]] std::vector<evidence::LossRecord> losses() const;
 
  private:
-  class Impl;
-  explicit Tracer(std::unique_ptr<Impl> impl);
-  std::unique_ptr<Impl> impl_;
+  explicit Tracer(std::unique_ptr<Backend> backend);
+  std::unique_ptr<Backend> backend_;
 };
 
 }  // namespace stallscope::trace

@@ -37,6 +37,11 @@ enum trace_task_flag {
   TRACE_TASK_KERNEL_THREAD = 1,
   /* In a system call, or at least entered by one: the stack tells. */
   TRACE_TASK_HAS_REGISTERS = 2,
+  /* There are no registers: whether and in which system call, only the stack can tell. */
+  TRACE_TASK_CALL_BY_STACK = 4,
+  /* Found in user space, with nothing of the kernel on its stack. */
+  TRACE_TASK_IN_USER_SPACE = 8,
+  TRACE_TASK_CGROUP_UNKNOWN = 16,
 };
 
 /* A task as it was when the record was made. */

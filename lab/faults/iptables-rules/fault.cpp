@@ -6,8 +6,8 @@
 #include <cerrno>
 #include <string>
 
+#include "host/private_mounts.h"
 #include "lab/packet_path.h"
-#include "lab/private_mounts.h"
 #include "lab/rule_walk.h"
 
 namespace stallscope::lab::iptables_rules {
@@ -26,7 +26,7 @@ std::string rules_text(const RuleWalk& walk) {
 
 /// The program leaves its lock file behind in /run; here that is a /run of its own.
 base::Status load(const std::string& path) {
-  return in_private_mounts([&]() -> base::Status {
+  return host::in_private_mounts([&]() -> base::Status {
     if (::mount("tmpfs", "/run", "tmpfs", 0, nullptr) != 0) {
       return base::errno_error("mount", "/run", errno);
     }

@@ -15,7 +15,7 @@
 
 #include "base/files.h"
 #include "base/text.h"
-#include "lab/private_mounts.h"
+#include "host/private_mounts.h"
 
 namespace stallscope::lab::memcg_stat_flush {
 namespace {
@@ -30,7 +30,7 @@ constexpr std::string_view worker_function = "flush_memcg_stats_dwork";
 /// The tracepoint's number, which tracefs has. It is mounted where it is not, but where nobody else sees it.
 Result<std::uint64_t> tracepoint_id() {
   Result<std::string> text = std::string();
-  const Status looked = in_private_mounts([&] {
+  const Status looked = host::in_private_mounts([&] {
     const std::string path = "/sys/kernel/tracing/events/workqueue/workqueue_execute_start/id";
     text = base::read_file(path);
     if (!text && ::mount("tracefs", "/sys/kernel/tracing", "tracefs", 0, nullptr) == 0) {

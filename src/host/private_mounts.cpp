@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/private_mounts.h"
+#include "host/private_mounts.h"
 
 #include <sched.h>
 #include <sys/mount.h>
@@ -7,7 +7,7 @@
 #include <cerrno>
 #include <thread>
 
-namespace stallscope::lab {
+namespace stallscope::host {
 
 base::Status in_private_mounts(const std::function<base::Status()>& action) {
   base::Status result = base::ok();
@@ -21,4 +21,4 @@ base::Status in_private_mounts(const std::function<base::Status()>& action) {
   return result;
 }
 
-}  // namespace stallscope::lab
+}  // namespace stallscope::host
