@@ -16,11 +16,10 @@
 
 #include "base/clock.h"
 #include "base/text.h"
-#include "census/blocked_tasks.h"
 #include "census/census.h"
 #include "cli/app.h"
+#include "cli/before_and_after.h"
 #include "cli/interrupt.h"
-#include "cli/watched_sockets.h"
 #include "evidence/bundle.h"
 #include "host/counters.h"
 #include "host/kernel.h"
@@ -128,10 +127,6 @@ class Recording {
   Status take_probes();
   Status finish();
   Status add_census();
-  Status add_counters();
-  Status add_blocked_tasks();
-  Status add_counter(const host::CounterValue& before, std::int64_t after);
-  Status add_sockets();
   Status add_prober_findings();
   [[nodiscard]] bool tracer_required() const { return run_.target.empty() || run_.target_is_local; }
 
@@ -144,11 +139,9 @@ class Recording {
   std::unique_ptr<BundleSink> sink_;
   std::optional<trace::Tracer> tracer_;
   std::unique_ptr<ProbeThread> probe_thread_;
-  std::vector<host::CounterValue> counters_before_;
-  Result<census::BlockedThreads> blocked_before_ = census::BlockedThreads{};
   /// Where the target receives; empty: the caller's namespace.
   std::string watched_netns_;
-  Result<SocketSnapshot> sockets_before_ = Error{"read", "sockets", "not read at the start", ""};
+  std::optional<BeforeAndAfter> host_;
   std::int64_t probe_count_ = 0;
   bool interrupted_ = false;
 };
@@ -301,78 +294,6 @@ Status Recording::observe() {
   }
 }
 
-Status Recording::add_counters() {
-  const Result<std::vector<host::CounterValue>> after = host::read_counters();
-  if (!after || counters_before_.empty()) {
-    return bundle_->add(evidence::GapRecord{"packet and steal counters", after ? "not readable at the start" : after.error().reason,
-                                            "Drops, NAPI budget squeezes and stolen CPU time are not known."});
-  }
-  for (const host::CounterValue& value : *after) {
-    const auto before = std::find_if(counters_before_.begin(), counters_before_.end(), [&](const host::CounterValue& candidate) {
-      return candidate.name == value.name && candidate.cpu == value.cpu;
-    });
-    if (before == counters_before_.end()) {
-      continue;  // a CPU that came online meanwhile
-    }
-    const std::int64_t increase =
-        value.name.starts_with("softnet.") ? host::softnet_increase(before->value, value.value) : value.value - before->value;
-    if (const Status added = add_counter(*before, before->value + increase); !added) {
-      return added.error();
-    }
-  }
-  return base::ok();
-}
-
-Status Recording::add_counter(const host::CounterValue& before, std::int64_t after) {
-  return bundle_->add(evidence::CounterRecord{before.name, before.cpu, before.value, after});
-}
-
-Status Recording::add_sockets() {
-  if (!tracer_required()) {
-    return base::ok();  // another host's sockets are what matters
-  }
-  const Result<SocketSnapshot> after = look_at_sockets(watched_netns_);
-  if (!after || !sockets_before_) {
-    return bundle_->add(evidence::GapRecord{"sockets", after ? sockets_before_.error().reason : after.error().reason,
-                                            "Whether an application was behind with what it had received is not known."});
-  }
-  for (const host::CounterValue& value : after->counters) {
-    for (const host::CounterValue& before : sockets_before_->counters) {
-      if (before.name == value.name) {
-        if (const Status added = add_counter(before, value.value); !added) {
-          return added.error();
-        }
-      }
-    }
-  }
-  for (const evidence::SocketRecord& record : sockets_behind(*sockets_before_, *after)) {
-    if (const Status added = bundle_->add(record); !added) {
-      return added.error();
-    }
-  }
-  return base::ok();
-}
-
-Status Recording::add_blocked_tasks() {
-  const Result<census::BlockedThreads> after = census::read_blocked_threads("");
-  if (!blocked_before_ || !after) {
-    return bundle_->add(evidence::GapRecord{"tasks in uninterruptible sleep",
-                                            after ? blocked_before_.error().reason : after.error().reason,
-                                            "Whether one hangs is not known."});
-  }
-  for (const evidence::BlockedTaskRecord& task : census::blocked_throughout(*blocked_before_, *after)) {
-    if (const Status added = bundle_->add(task); !added) {
-      return added.error();
-    }
-  }
-  for (const evidence::SettingRecord& setting : census::read_hung_task_settings("")) {
-    if (const Status added = bundle_->add(setting); !added) {
-      return added.error();
-    }
-  }
-  return base::ok();
-}
-
 Status Recording::add_census() {
   census::CensusOptions options;
   options.read_cost = options_.read_cost;
@@ -444,11 +365,16 @@ Status Recording::finish() {
       }
     }
   }
-  for (const auto& step : {&Recording::take_probes, &Recording::add_prober_findings, &Recording::add_counters,
-                           &Recording::add_blocked_tasks, &Recording::add_sockets, &Recording::add_census}) {
+  for (const auto& step : {&Recording::take_probes, &Recording::add_prober_findings}) {
     if (const Status done = (this->*step)(); !done) {
       return done.error();
     }
+  }
+  if (const Status added = host_->add_to(*bundle_); !added) {
+    return added.error();
+  }
+  if (const Status added = add_census(); !added) {
+    return added.error();
   }
   for (const evidence::GapRecord& gap : gaps_) {
     if (const Status added = bundle_->add(gap); !added) {
@@ -476,13 +402,8 @@ Result<RecordOutcome> Recording::run() {
     ::unlink(path.c_str());
     return started.error();
   }
-  if (const Result<std::vector<host::CounterValue>> counters = host::read_counters(); counters) {
-    counters_before_ = *counters;
-  }
-  blocked_before_ = census::read_blocked_threads("");
-  if (tracer_required()) {
-    sockets_before_ = look_at_sockets(watched_netns_);
-  }
+  // Of another host's sockets this one knows nothing.
+  host_.emplace(tracer_required() ? std::optional(watched_netns_) : std::nullopt);
 
   RecordOutcome outcome;
   outcome.bundle_path = path;

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cli/before_and_after.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace stallscope::cli {
+namespace {
+
+using base::Result;
+using base::Status;
+using evidence::BundleWriter;
+using evidence::GapRecord;
+using host::CounterValue;
+
+Status add_all(BundleWriter& bundle, const auto& records) {
+  for (const auto& record : records) {
+    if (const Status added = bundle.add(record); !added) {
+      return added.error();
+    }
+  }
+  return base::ok();
+}
+
+/// What was counted between two readings; a counter that was not there before (a CPU that came online) is left out.
+std::vector<evidence::CounterRecord> increases(const std::vector<CounterValue>& before, const std::vector<CounterValue>& after) {
+  std::vector<evidence::CounterRecord> records;
+  for (const CounterValue& value : after) {
+    const auto earlier = std::find_if(before.begin(), before.end(), [&](const CounterValue& candidate) {
+      return candidate.name == value.name && candidate.cpu == value.cpu;
+    });
+    if (earlier != before.end()) {
+      const std::int64_t increase =
+          value.name.starts_with("softnet.") ? host::softnet_increase(earlier->value, value.value) : value.value - earlier->value;
+      records.push_back({value.name, value.cpu, earlier->value, earlier->value + increase});
+    }
+  }
+  return records;
+}
+
+}  // namespace
+
+BeforeAndAfter::BeforeAndAfter(std::optional<std::string> netns_path)
+    : netns_path_(std::move(netns_path)), counters_(host::read_counters()), blocked_(census::read_blocked_threads("")) {
+  if (netns_path_) {
+    sockets_ = look_at_sockets(*netns_path_);
+  }
+}
+
+Status BeforeAndAfter::add_to(BundleWriter& bundle) const {
+  for (const auto& step : {&BeforeAndAfter::add_counters, &BeforeAndAfter::add_blocked_tasks, &BeforeAndAfter::add_sockets}) {
+    if (const Status added = (this->*step)(bundle); !added) {
+      return added.error();
+    }
+  }
+  return base::ok();
+}
+
+Status BeforeAndAfter::add_counters(BundleWriter& bundle) const {
+  const Result<std::vector<CounterValue>> after = host::read_counters();
+  if (!after || !counters_) {
+    return bundle.add(GapRecord{"packet and steal counters", after ? counters_.error().reason : after.error().reason,
+                                "Drops, NAPI budget squeezes and stolen CPU time are not known."});
+  }
+  return add_all(bundle, increases(*counters_, *after));
+}
+
+Status BeforeAndAfter::add_sockets(BundleWriter& bundle) const {
+  if (!sockets_) {
+    return base::ok();
+  }
+  const Result<SocketSnapshot> after = look_at_sockets(*netns_path_);
+  if (!after || !*sockets_) {
+    return bundle.add(GapRecord{"sockets", after ? sockets_->error().reason : after.error().reason,
+                                "Whether an application was behind with what it had received is not known."});
+  }
+  if (const Status added = add_all(bundle, increases((*sockets_)->counters, after->counters)); !added) {
+    return added.error();
+  }
+  return add_all(bundle, sockets_behind(**sockets_, *after));
+}
+
+Status BeforeAndAfter::add_blocked_tasks(BundleWriter& bundle) const {
+  const Result<census::BlockedThreads> after = census::read_blocked_threads("");
+  if (!after || !blocked_) {
+    return bundle.add(GapRecord{"tasks in uninterruptible sleep", after ? blocked_.error().reason : after.error().reason,
+                                "Whether one hangs is not known."});
+  }
+  if (const Status added = add_all(bundle, census::blocked_throughout(*blocked_, *after)); !added) {
+    return added.error();
+  }
+  return add_all(bundle, census::read_hung_task_settings(""));
+}
+
+}  // namespace stallscope::cli
