@@ -89,6 +89,10 @@ struct Fault {
   std::span<const Parameter> parameters;
   /// The values that make stalls of about this length. Pure; answers for all of shortest_length_ns..longest_length_ns.
   Settings (*settings_for)(std::int64_t length_ns);
+  /// How long a turn takes with all that has to be made for it; a shorter period makes turns late.
+  std::int64_t turn_ns = 0;
+  /// Making what a turn needs stalls packets as well: only what happens within the times of its lines is the fault's.
+  bool stalls_while_preparing = false;
   /// Blocks for the duration of the run or until a stop. What it makes is removed before it returns, whatever the result.
   base::Status (*run)(const RunOptions&, StopSignals&, const RunOutput&);
   /// Removes what a killed run left beyond what Undo and CulpritCgroup take care of; says whether there was anything. Called

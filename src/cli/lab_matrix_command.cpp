@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <filesystem>
@@ -40,7 +41,12 @@ using nlohmann::json;
 /// For a fault to be in place, and for its end: making 60,000 zombies takes a quarter of a minute here, more elsewhere.
 constexpr std::int64_t patience_ns = 180 * base::ns_per_s;
 /// From one stall to the next: several times the longest.
-constexpr std::int64_t period_ns = 2 * base::ns_per_s;
+constexpr std::int64_t least_period_ns = 2 * base::ns_per_s;
+constexpr std::string_view case_bundle = "case.stall";
+
+std::int64_t period_of(const lab::Fault& fault) {
+  return std::max(least_period_ns, fault.turn_ns);
+}
 
 struct MatrixOptions {
   std::vector<std::string> fault_ids;
@@ -50,6 +56,8 @@ struct MatrixOptions {
   int stalls = 4;
   int runs = 1;
   bool json = false;
+  /// Where the bundles of cases that went wrong are kept; empty: nowhere.
+  std::string keep;
 };
 
 struct Case {
@@ -104,7 +112,7 @@ class RunningFault {
     const lab::RunOptions run{.settings = std::move(*settings),
                               .cpu = options.cpu,
                               .receive_cpu = options.cpu,
-                              .period_ns = period_ns,
+                              .period_ns = period_of(*tried.fault),
                               .duration_ns = 2 * patience_ns,
                               .healthy = tried.healthy};
     Result<lab::ChildProcess> child = lab::ChildProcess::start("lab-matrix", [&](const lab::ReportPipe& pipe) -> Status {
@@ -125,7 +133,8 @@ class RunningFault {
     return ended ? Error{"run", "the fault", "it ended before it was in place", ""} : ended.error();
   }
 
-  [[nodiscard]] Result<std::vector<TrueStall>> stop() {
+  /// The lines of the ground truth.
+  [[nodiscard]] Result<std::vector<json>> stop() {
     child_.ask_to_stop();
     std::vector<json> lines;
     std::string line;
@@ -136,7 +145,7 @@ class RunningFault {
     if (const Status ended = child_.finish(); !ended) {
       return ended.error();
     }
-    return true_stalls(lines);
+    return lines;
   }
 
  private:
@@ -149,20 +158,49 @@ Result<MatrixScore> try_case(const Case& tried, const MatrixOptions& options, Ru
   recording.target = lab::node_address;
   recording.probe_netns = lab::client_netns;
   recording.probe_cpu = options.probe_cpu;
-  recording.duration_ns = options.stalls * period_ns;
-  recording.bundle_path = directory + "/case.stall";
+  recording.duration_ns = options.stalls * period_of(*tried.fault);
+  recording.bundle_path = directory + "/" + std::string(case_bundle);
   recording.read_cost = false;
   const Result<RecordOutcome> recorded = record(recording, {});
   if (!recorded) {
     return recorded.error();
   }
-  const Result<std::vector<TrueStall>> truth = fault.stop();
+  const Result<std::vector<json>> truth = fault.stop();
   const Result<evidence::Evidence> evidence = evidence::read_bundle(recorded->bundle_path);
-  std::filesystem::remove(recorded->bundle_path);
   if (!truth || !evidence) {
     return truth ? evidence.error() : truth.error();
   }
-  return score(tried.healthy ? std::vector<TrueStall>{} : *truth, *evidence, diagnose::diagnose(*evidence));
+  return score(tried.healthy ? std::vector<TrueStall>{} : true_stalls(*truth), *evidence, diagnose::diagnose(*evidence),
+               tried.fault->stalls_while_preparing ? std::optional(lab_turns(*truth)) : std::nullopt);
+}
+
+std::string case_name(const Case& tried) {
+  return tried.healthy ? "control" : base::format_duration(tried.length_ns);
+}
+
+/// A control, or a fault that shows that something does no harm.
+bool causes_nothing(const Case& tried) {
+  return tried.healthy || tried.fault->expected_rule == lab::blames_nothing;
+}
+
+bool right(const CaseResult& result) {
+  return result.unavailable || (result.score.right() && (causes_nothing(result.tried) || result.score.stall_count > 0));
+}
+
+/// Disposes of a case's bundle: one that went wrong is worth a look.
+Status put_away(const CaseResult& result, const MatrixOptions& options, int run, const std::string& directory) {
+  const std::filesystem::path bundle = std::filesystem::path(directory) / case_bundle;
+  std::error_code error;
+  if (!right(result) && !options.keep.empty() && std::filesystem::exists(bundle, error)) {
+    std::string name = fmt::format("{}-{}-{}.stall", result.tried.fault->id, case_name(result.tried), run);
+    std::erase(name, ' ');
+    std::filesystem::copy_file(bundle, std::filesystem::path(options.keep) / name, error);
+    if (error) {
+      return base::errno_error("keep", options.keep + "/" + name, error.value());
+    }
+  }
+  std::filesystem::remove(bundle, error);
+  return base::ok();
 }
 
 CaseResult run_case(const Case& tried, const MatrixOptions& options, const std::string& directory) {
@@ -183,19 +221,6 @@ CaseResult run_case(const Case& tried, const MatrixOptions& options, const std::
     result.unavailable = score.error();
   }
   return result;
-}
-
-std::string case_name(const Case& tried) {
-  return tried.healthy ? "control" : base::format_duration(tried.length_ns);
-}
-
-/// A control, or a fault that shows that something does no harm.
-bool causes_nothing(const Case& tried) {
-  return tried.healthy || tried.fault->expected_rule == lab::blames_nothing;
-}
-
-bool right(const CaseResult& result) {
-  return result.unavailable || (result.score.right() && (causes_nothing(result.tried) || result.score.stall_count > 0));
 }
 
 /// "irq-off-section x2, nothing x1"
@@ -314,6 +339,9 @@ Result<int> run_matrix(const MatrixOptions& options) {
         return Error{"finish", "the matrix", "it was interrupted", ""};
       }
       const CaseResult result = run_case(tried, options, directory->path());
+      if (const Status done = put_away(result, options, run, directory->path()); !done) {
+        return done.error();
+      }
       wrong_count += right(result) ? 0 : 1;
       unavailable_count += result.unavailable ? 1 : 0;
       foreign_count += result.score.foreign_count;
@@ -344,7 +372,7 @@ void add_lab_matrix(CLI::App& lab, int& exit_status) {
   command->add_option("--lengths", options->lengths, "Lengths of the stalls, joined by commas: 10ms to 500ms")
       ->delimiter(',')
       ->capture_default_str();
-  command->add_option("--stalls", options->stalls, "How many stalls to cause for each length, one every 2 s")
+  command->add_option("--stalls", options->stalls, "How many stalls to cause for each length, one every 2 s where that suffices")
       ->check(CLI::Range(2, most_stalls))
       ->capture_default_str();
   command->add_option("--runs", options->runs, "How often to try everything")
@@ -353,6 +381,8 @@ void add_lab_matrix(CLI::App& lab, int& exit_status) {
   command->add_option("--cpu", options->cpu, "The CPU that is held up")->capture_default_str();
   command->add_option("--probe-cpu", options->probe_cpu, "The CPU that the prober stays on")->capture_default_str();
   command->add_flag("--json", options->json, "Print one JSON object for each case");
+  command->add_option("--keep", options->keep, "A directory for the bundles of cases that went wrong")
+      ->check(CLI::ExistingDirectory);
   command->footer(
       "Each row: how many stalls the lab caused, how many of them were found, and of\n"
       "how many the first cause, the mode, the CPU, the length (within 5 % or 2 ms),\n"

@@ -150,7 +150,25 @@ bool MatrixScore::right() const {
          std::all_of(counts.begin(), counts.end(), [this](std::int64_t count) { return count == stall_count; });
 }
 
-MatrixScore score(const std::vector<TrueStall>& truth, const Evidence& evidence, const Diagnosis& diagnosis) {
+std::vector<LabTurn> lab_turns(const std::vector<json>& lines) {
+  std::vector<LabTurn> turns;
+  for (const json& line : lines) {
+    const std::optional<std::int64_t> start_ns = value_of<std::int64_t>(line, "start_ns");
+    const std::optional<std::int64_t> end_ns = value_of<std::int64_t>(line, "end_ns");
+    if (start_ns && end_ns) {
+      turns.push_back({*start_ns, *end_ns});
+    }
+  }
+  return turns;
+}
+
+MatrixScore score(const std::vector<TrueStall>& truth, const Evidence& evidence, const Diagnosis& diagnosis,
+                  const std::optional<std::vector<LabTurn>>& only_within) {
+  const auto left_out = [&](const Stall& stall) {
+    return only_within && std::none_of(only_within->begin(), only_within->end(), [&](const LabTurn& turn) {
+             return diagnose::overlap_ns(stall.start_ns, stall.end_ns, turn.start_ns, turn.end_ns) > 0;
+           });
+  };
   MatrixScore result;
   std::vector<bool> caused(diagnosis.stalls.size(), false);
   for (const TrueStall& one : truth) {
@@ -187,7 +205,7 @@ MatrixScore score(const std::vector<TrueStall>& truth, const Evidence& evidence,
       continue;
     }
     std::string cause = first_cause(diagnosis, index);
-    if (cause == hypervisor_rule || foreign(evidence, diagnosis.stalls[index])) {
+    if (cause == hypervisor_rule || foreign(evidence, diagnosis.stalls[index]) || left_out(diagnosis.stalls[index])) {
       ++result.foreign_count;
     } else {
       ++result.invented_count;

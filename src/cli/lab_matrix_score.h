@@ -38,6 +38,15 @@ inline constexpr std::string_view no_wait_mode = "none";
 
 /// Stalls that began or ended this close to an end of the recording may have been seen in part only, and are not counted.
 inline constexpr std::int64_t matrix_edge_ns = 300'000'000;
+/// A time in which the lab was at it.
+struct LabTurn {
+  std::int64_t start_ns = 0;
+  std::int64_t end_ns = 0;
+};
+
+/// The turns of a fault or of its control, by the lines of a ground truth.
+[[nodiscard]] std::vector<LabTurn> lab_turns(const std::vector<nlohmann::json>& lines);
+
 /// The report's promise for the length of a stall. What the hypervisor took of it is added; and where the wait begins with a
 /// packet, not with the fault, it may be shorter by the time from one probe to the next.
 inline constexpr std::int64_t length_tolerance_ns = 2'000'000;
@@ -68,8 +77,10 @@ struct MatrixScore {
   [[nodiscard]] bool right() const;
 };
 
-/// `truth` is empty for a control.
+/// `truth` is empty for a control. With `only_within`, what happened outside of these turns is left out: of a fault whose
+/// preparations stall packets as well.
 [[nodiscard]] MatrixScore score(const std::vector<TrueStall>& truth, const evidence::Evidence& evidence,
-                                const diagnose::Diagnosis& diagnosis);
+                                const diagnose::Diagnosis& diagnosis,
+                                const std::optional<std::vector<LabTurn>>& only_within = std::nullopt);
 
 }  // namespace stallscope::cli

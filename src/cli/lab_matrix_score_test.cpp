@@ -176,6 +176,24 @@ TEST(MatrixScore, WhereThePathIsInnocentAFindingHasToSayWhy) {
   EXPECT_THAT(score({}, evidence, diagnosis).invented_causes, ElementsAre("socket-unread"));
 }
 
+TEST(MatrixScore, OutsideOfTheTurnsThePreparationsOfAFaultAreLeftOut) {
+  const Evidence evidence = held_by("lab-irqs-off");
+  const diagnose::Diagnosis diagnosis = diagnose::diagnose(evidence);
+  const TrueStall stall = truth();
+  EXPECT_EQ(score({}, evidence, diagnosis, std::vector<LabTurn>{{stall.start_ns, stall.end_ns}}).invented_count, 1);
+  const MatrixScore before = score({}, evidence, diagnosis, std::vector<LabTurn>{{stall.end_ns, stall.end_ns + ns_per_s}});
+  EXPECT_EQ(before.invented_count, 0);
+  EXPECT_EQ(before.foreign_count, 1);
+}
+
+TEST(LabTurns, AreOfTheFaultAndOfItsControl) {
+  const std::vector<LabTurn> turns =
+      lab_turns({{{"type", "ready"}}, {{"type", "control"}, {"start_ns", 3}, {"end_ns", 4}}, {{"type", "end"}, {"stalls", 1}}});
+  ASSERT_EQ(turns.size(), 1U);
+  EXPECT_EQ(turns[0].start_ns, 3);
+  EXPECT_EQ(turns[0].end_ns, 4);
+}
+
 TEST(TrueStalls, AreReadFromTheLinesThatAreStalls) {
   const std::vector<nlohmann::json> lines = {{{"type", "ready"}, {"cpu", 0}},
                                              {{"type", "stall"},

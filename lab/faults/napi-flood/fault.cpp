@@ -54,7 +54,12 @@ Result<PreparedCulprit> prepare(const RunOptions& options) {
   const std::int64_t hops_count = options.settings.value(parameters[1]) | 1;
   return PreparedCulprit{[=]() -> Result<Turn> {
     Result<Stall> stall = flood->send(packets_count, hops_count);
-    return stall ? Result<Turn>(Turn{{*std::move(stall)}}) : stall.error();
+    if (!stall) {
+      return stall.error();
+    }
+    // It sends from another CPU: whoever is found on this one has nothing to do with it.
+    stall->extras.update({{"pid", nullptr}, {"syscall", nullptr}});
+    return Turn{{*std::move(stall)}};
   }};
 }
 

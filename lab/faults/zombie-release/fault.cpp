@@ -138,6 +138,8 @@ constexpr Fault fault = {
     .healthy_help = "the same zombies, let go 500 at a time",
     .parameters = parameters,
     .settings_for = settings_for,
+    .turn_ns = 15 * base::ns_per_s,
+    .stalls_while_preparing = true,
     .run = run,
     .remove_leftovers = remove_leftover_zombies,
 };
