@@ -2,6 +2,7 @@
 #include "diagnose/late_time.h"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <tuple>
 #include <utility>
@@ -52,12 +53,34 @@ bool operator<(const Stand& a, const Stand& b) {
   return std::tie(a.from_ns, a.to_ns, a.cpu) < std::tie(b.from_ns, b.to_ns, b.cpu);
 }
 
+/// Packets of all probes, findable by sequence.
+using PacketIndex = std::multimap<std::int64_t, const evidence::PacketRecord*>;
+
+/// Between queues it was in the hands of a CPU: of the prober's until its packet was queued, then of the one that had taken it out.
+void add_processing(const ProbeRecord& probe, const PacketIndex& index, std::vector<Stand>& stands) {
+  std::vector<const evidence::PacketRecord*> packets;
+  const auto [first, last] = index.equal_range(probe.sequence);
+  std::transform(first, last, std::back_inserter(packets), [](const auto& entry) { return entry.second; });
+  std::sort(packets.begin(), packets.end(), [](const auto* a, const auto* b) { return a->received_ns < b->received_ns; });
+  std::int64_t since_ns = probe.sent_ns;
+  std::int32_t cpu = probe.sender_cpu;
+  for (const evidence::PacketRecord* packet : packets) {
+    if (packet->enqueued_ns != 0) {
+      stands.push_back({since_ns, packet->enqueued_ns, cpu, false});
+    }
+    since_ns = packet->received_ns;
+    cpu = packet->cpu;
+  }
+}
+
 /// Of one probe, in order of time and without overlap: what a hold by several waits says several times is one stand.
-std::vector<Stand> stands_of(const Evidence& evidence, const ProbeRecord& probe, const std::vector<const Hold*>& holds) {
+std::vector<Stand> stands_of(const Evidence& evidence, const ProbeRecord& probe, const std::vector<const Hold*>& holds,
+                             const PacketIndex& packets) {
   std::vector<Stand> stands;
   for (const Hold* hold : holds) {
     stands.push_back({hold->from_ns, hold->to_ns, hold->cpu, hold->packet && evidence.packets[*hold->packet].enqueued_ns != 0});
   }
+  add_processing(probe, packets, stands);
   std::sort(stands.begin(), stands.end());
   std::int64_t position_ns = probe.sent_ns;
   for (Stand& stand : stands) {
@@ -94,6 +117,10 @@ std::vector<LateProbe> split_late_probes(const Evidence& evidence, const ProbeAn
   for (const Hold& hold : joins.holds) {
     holds[hold.probe].push_back(&hold);
   }
+  PacketIndex packets;
+  for (const evidence::PacketRecord& packet : evidence.packets) {
+    packets.emplace(packet.sequence, &packet);
+  }
   std::vector<LateProbe> split;
   for (const Episode& episode : probes.episodes) {
     for (const std::size_t index : episode.held.probes) {
@@ -103,7 +130,7 @@ std::vector<LateProbe> split_late_probes(const Evidence& evidence, const ProbeAn
       const std::int64_t own_ns = std::clamp<std::int64_t>(probe.own_lateness_ns(), 0, probe.score_ns());
       parts.add(Kind::prober, std::nullopt, own_ns);
       std::int64_t left_ns = probe.score_ns() - own_ns;
-      for (const Stand& stand : stands_of(evidence, probe, holds[index])) {
+      for (const Stand& stand : stands_of(evidence, probe, holds[index], packets)) {
         left_ns -= divide(evidence, stand, waits, parts);
       }
       const std::int64_t network_ns = std::clamp<std::int64_t>(left_ns, 0, probes.summary.baseline_rtt_ns);

@@ -101,6 +101,31 @@ TEST(LateTime, beyond_the_median_stays_unexplained_where_nothing_was_seen) {
   EXPECT_EQ(length_of(diagnosis.late_time, Kind::unexplained), evidence.probes[200].rtt_ns() - diagnosis.probes.baseline_rtt_ns);
 }
 
+TEST(LateTime, between_the_queues_goes_to_the_wait_of_the_cpu_that_had_the_packet_in_hand) {
+  Evidence evidence = testing::quiet_run(500);
+  hold_probes(evidence, 0, 1'999'500 * us, 2'000'200 * us);
+  // Taken out of the queue soon; the reply comes only 20 ms later, because NET_RX itself took that long.
+  std::int64_t received_ns = 0;
+  for (evidence::PacketRecord& packet : evidence.packets) {
+    if (packet.sequence != 200) {
+      continue;
+    }
+    if (packet.leg == evidence::PacketLeg::request) {
+      received_ns = packet.received_ns;
+    } else {
+      packet.enqueued_ns += 20 * ms;
+      packet.received_ns += 20 * ms;
+    }
+  }
+  evidence.probes[200].received_ns += 20 * ms;
+  const std::int64_t start_ns = received_ns - testing::run_start_ns;
+  add_wait(evidence, 0, WaitMode::net_rx_work, start_ns, start_ns + 20 * ms);
+  const Diagnosis diagnosis = diagnose(evidence);
+  ASSERT_EQ(diagnosis.late_probes.size(), 1U);
+  EXPECT_EQ(length_of(diagnosis.late_time, Kind::wait, WaitMode::net_rx_work), 20 * ms);
+  EXPECT_EQ(sum_of(diagnosis.late_time), evidence.probes[200].score_ns());
+}
+
 TEST(LateTime, of_a_probe_sent_late_is_the_probers_own_for_that_long) {
   Evidence evidence = testing::quiet_run(500);
   hold_probes(evidence, 0, 1'003 * ms, 1'063 * ms);
