@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <bpf/libbpf.h>
+
 #include <string_view>
 
 #include "base/result.h"
@@ -10,5 +12,9 @@ namespace stallscope::lab {
 
 /// "cannot run fault irq-off-section: its BPF program does not load: ...", with what libbpf said and how to see more.
 [[nodiscard]] base::Error program_error(const Fault& fault, std::string_view step, int errno_value);
+
+/// Attaches the program of a descriptor to a device's way in or out (BPF_TC_INGRESS, BPF_TC_EGRESS). Hook and program go with the
+/// device, and that with the namespace it is in.
+[[nodiscard]] base::Status attach_tc_program(const Fault& fault, int program_fd, int interface_index, bpf_tc_attach_point where);
 
 }  // namespace stallscope::lab

@@ -162,7 +162,7 @@ Status NapiThread::remove() {
 }
 
 Result<bool> remove_napi_thread() {
-  const Result<bool> set = namespace_exists(node_netns) && namespace_exists(client_netns) ? is_set() : Result<bool>(false);
+  Result<bool> set = namespace_exists(node_netns) && namespace_exists(client_netns) ? is_set() : Result<bool>(false);
   if (!set || !*set) {
     return set;
   }

@@ -20,13 +20,6 @@ namespace {
 using base::Result;
 using base::Status;
 
-/// More would take long to load, and what is walked is the product anyway.
-constexpr std::int64_t most_rules_count = 100'000;
-constexpr std::int64_t default_rules_count = 10'000;
-/// A rule takes 2 to 7 ns on machines of 2023, as long as all of them fit the CPU's cache.
-constexpr std::int64_t walk_ns = default_rules_count * 4;
-constexpr std::int64_t most_walks_count = 2 * longest_length_ns / walk_ns;
-
 /// A file that is gone with the process, for programs that take a path.
 Result<base::OwnedFd> file_of(const std::string& text) {
   base::OwnedFd file(::memfd_create("stallscope-lab-rules", MFD_CLOEXEC));
@@ -71,23 +64,8 @@ Result<PreparedCulprit> prepare(const RuleWalkPlan& plan, const RunOptions& opti
 
 }  // namespace
 
-const std::array<Parameter, 2> rule_walk_parameters = {{
-    {.name = "rules",
-     .help = "How many rules are in the list",
-     .default_value = default_rules_count,
-     .minimum = 1,
-     .maximum = most_rules_count,
-     .reason_for_bounds = "More would take long to load; use more walks."},
-    {.name = "walks",
-     .help = "How often each packet is sent through the list",
-     .default_value = 100 * base::ns_per_ms / walk_ns,
-     .minimum = 1,
-     .maximum = most_walks_count,
-     .reason_for_bounds = "With more the machine itself would suffer."},
-}};
-
 Settings rule_walk_settings(std::int64_t length_ns) {
-  return {{"walks", std::max<std::int64_t>(length_ns / walk_ns, 1)}};
+  return {{"walks", std::max<std::int64_t>(length_ns / rule_walk_ns, 1)}};
 }
 
 std::string address_in_list(std::int64_t index) {

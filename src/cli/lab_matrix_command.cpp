@@ -257,7 +257,7 @@ void print_row(const CaseResult& result) {
                score.cpu_count, score.length_count, score.holder_count, score.file_count,
                (right(result) ? "" : "WRONG: ") + blamed);
   }
-  std::fflush(stdout);
+  static_cast<void>(std::fflush(stdout));
 }
 
 json json_of(const CaseResult& result, int run) {
@@ -347,7 +347,7 @@ Result<int> run_matrix(const MatrixOptions& options) {
       foreign_count += result.score.foreign_count;
       if (options.json) {
         fmt::print("{}\n", json_of(result, run).dump());
-        std::fflush(stdout);
+        static_cast<void>(std::fflush(stdout));
       } else {
         print_row(result);
       }

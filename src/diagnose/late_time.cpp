@@ -77,6 +77,7 @@ void add_processing(const ProbeRecord& probe, const PacketIndex& index, std::vec
 std::vector<Stand> stands_of(const Evidence& evidence, const ProbeRecord& probe, const std::vector<const Hold*>& holds,
                              const PacketIndex& packets) {
   std::vector<Stand> stands;
+  stands.reserve(holds.size());
   for (const Hold* hold : holds) {
     stands.push_back({hold->from_ns, hold->to_ns, hold->cpu, hold->packet && evidence.packets[*hold->packet].enqueued_ns != 0});
   }

@@ -229,7 +229,7 @@ std::vector<std::string> packet_sentences(const Evidence& evidence, const Stall&
 
 /// "cadvisor: ksys_read > ... > css_rstat_flush": where it came from and what it was at, one line.
 std::string sample_text(const StallText& source, const evidence::SampleRecord& sample) {
-  const std::string who = sample.pid == 0 ? "idle" : printable(sample.comm);
+  std::string who = sample.pid == 0 ? "idle" : printable(sample.comm);
   const std::vector<std::string>* frames = source.stacks.frames(sample.stack_id);
   if (frames == nullptr) {
     return sample.pid == 0 ? who : who + ": user space";

@@ -40,7 +40,7 @@ base::Status run(const RunOptions& options, StopSignals& stop, const RunOutput& 
 
 }  // namespace
 
-constinit const Fault fault = {
+constexpr Fault fault = {
     .id = "iptables-rules",
     .summary = "each packet walks a long list of iptables rules on its way in",
     .expected_rule = "netfilter-rules",

@@ -31,7 +31,7 @@ base::Status run(const RunOptions& options, StopSignals& stop, const RunOutput& 
 
 }  // namespace
 
-constinit const Fault fault = {
+constexpr Fault fault = {
     .id = "nft-rules",
     .summary = "each packet walks a long list of nftables rules on its way in",
     .expected_rule = "netfilter-rules",

@@ -30,24 +30,6 @@ constexpr std::array<Parameter, 1> parameters = {{
 
 constexpr std::array<KernelNeed, 1> needs = {{{KernelNeed::Kind::function, "bpf_loop", "Linux 5.17"}}};
 
-/// Both the hook and the program go with the device, and that with the process's namespace.
-Status attach(slow_tc_bpf& programs, int interface_index) {
-  bpf_tc_hook hook{};
-  hook.sz = sizeof hook;
-  hook.ifindex = interface_index;
-  hook.attach_point = BPF_TC_INGRESS;
-  if (const int error = bpf_tc_hook_create(&hook); error != 0) {
-    return program_error(fault, "make a hook (CONFIG_NET_SCH_INGRESS) for", -error);
-  }
-  bpf_tc_opts options{};
-  options.sz = sizeof options;
-  options.prog_fd = bpf_program__fd(programs.progs.lab_slow_tc);
-  if (const int error = bpf_tc_attach(&hook, &options); error != 0) {
-    return program_error(fault, "attach (CONFIG_NET_CLS_BPF)", -error);
-  }
-  return base::ok();
-}
-
 Result<PreparedCulprit> prepare(const RunOptions& options) {
   Result<PacketPath> made = make_packet_path();
   if (!made) {
@@ -63,7 +45,9 @@ Result<PreparedCulprit> prepare(const RunOptions& options) {
   if (const int error = slow_tc_bpf::load(programs.get()); error != 0) {
     return program_error(fault, "load", -error);
   }
-  if (Status attached = attach(*programs, path->receiving_interface_index); !attached) {
+  if (Status attached =
+          attach_tc_program(fault, bpf_program__fd(programs->progs.lab_slow_tc), path->receiving_interface_index, BPF_TC_INGRESS);
+      !attached) {
     return attached.error();
   }
   return PreparedCulprit{[programs, path]() -> Result<Turn> {

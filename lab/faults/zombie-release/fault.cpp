@@ -98,7 +98,7 @@ Result<Turn> take_turn(const ZombiePlaces& places, const RunOptions& options) {
   }
   if (stopped) {
     // It was meant for the culprit, whose loop is to end by it.
-    ::raise(SIGTERM);
+    static_cast<void>(::raise(SIGTERM));
     return Turn{};
   }
   if (!stall) {

@@ -17,7 +17,7 @@ using evidence::CounterRecord;
 using evidence::SocketRecord;
 
 /// A connection with so much unread, both before and after, is not being read: what a busy server leaves at a given moment is less.
-constexpr std::int64_t unread_bytes = 64 * 1024;
+constexpr std::int64_t unread_bytes = std::int64_t{64} * 1024;
 
 std::int64_t netns_increase(const Context& context, std::string_view name) {
   for (const CounterRecord& counter : context.evidence.counters) {
