@@ -19,6 +19,12 @@ class EveryFault : public LabCommand, public testing::WithParamInterface<const l
   [[nodiscard]] static std::vector<std::string> run(const char* duration, std::vector<std::string> more = {}) {
     std::vector<std::string> arguments = {"run",   std::string(GetParam()->id), "--length", "20ms", "--period", "200ms", "--for",
                                           duration};
+    // Tens of thousands of them take long to make, and prove nothing more here.
+    for (const lab::Parameter& parameter : GetParam()->parameters) {
+      if (parameter.name == "zombies") {
+        arguments.insert(arguments.end(), {"--zombies", "2000"});
+      }
+    }
     arguments.insert(arguments.end(), more.begin(), more.end());
     return arguments;
   }
