@@ -150,4 +150,18 @@ Result<Stall> pass_packet(const PacketPath& path) {
   return stall;
 }
 
+Result<Stall> pass_packet_through(const Fault& fault, const PacketPath& path, const __u64& started_ns, const __u64& ended_ns) {
+  const __u64 seen_ns = ended_ns;
+  Result<Stall> stall = pass_packet(path);
+  if (!stall) {
+    return stall;
+  }
+  if (ended_ns == seen_ns) {
+    return Error{"run fault", std::string(fault.id), "the packet did not pass the program", ""};
+  }
+  stall->start_ns = static_cast<std::int64_t>(started_ns);
+  stall->end_ns = static_cast<std::int64_t>(ended_ns);
+  return stall;
+}
+
 }  // namespace stallscope::lab

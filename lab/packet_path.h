@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <linux/types.h>
+
 #include <cstdint>
 #include <functional>
 #include <string>
@@ -39,6 +41,10 @@ inline constexpr std::string_view receiving_device = "lab1";
 
 /// Sends one packet and waits until it can be read. The times of both: what lies between them, the work of receiving was.
 [[nodiscard]] base::Result<Stall> pass_packet(const PacketPath& path);
+
+/// The same through a BPF program that writes down when it began and ended with the packet: those times.
+[[nodiscard]] base::Result<Stall> pass_packet_through(const Fault& fault, const PacketPath& path, const __u64& started_ns,
+                                                      const __u64& ended_ns);
 
 /// Runs `action` with a /sys that shows the calling process's network namespace.
 [[nodiscard]] base::Status with_own_sysfs(const std::function<base::Status()>& action);

@@ -89,14 +89,21 @@ bool list_has_cpu(std::string_view list, int cpu) {
 
 }  // namespace
 
+Status enter_namespace(std::string_view name) {
+  const Result<base::OwnedFd> file = base::open_file(netns_path(name), O_RDONLY);
+  if (!file) {
+    return file.error();
+  }
+  return ::setns(file->get(), CLONE_NEWNET) == 0 ? base::ok() : Status(base::errno_error("enter", netns_path(name), errno));
+}
+
 Status in_namespace(std::string_view name, const std::function<Status()>& action) {
   return host::in_private_mounts([&]() -> Status {
-    const Result<base::OwnedFd> file = base::open_file(netns_path(name), O_RDONLY);
-    if (!file) {
-      return file.error();
+    if (Status entered = enter_namespace(name); !entered) {
+      return entered;
     }
-    if (::setns(file->get(), CLONE_NEWNET) != 0 || ::mount("sysfs", "/sys", "sysfs", 0, nullptr) != 0) {
-      return base::errno_error("enter", netns_path(name), errno);
+    if (::mount("sysfs", "/sys", "sysfs", 0, nullptr) != 0) {
+      return base::errno_error("mount", "/sys", errno);
     }
     return action();
   });

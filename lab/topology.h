@@ -42,6 +42,8 @@ class Topology {
   bool owned_ = true;
 };
 
+/// Moves the calling thread into the network of one of the namespaces.
+[[nodiscard]] base::Status enter_namespace(std::string_view name);
 /// Runs `action` with the network of one of the namespaces and a /sys that shows it.
 [[nodiscard]] base::Status in_namespace(std::string_view name, const std::function<base::Status()>& action);
 [[nodiscard]] bool namespace_exists(std::string_view name);

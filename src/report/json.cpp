@@ -129,6 +129,7 @@ class JsonReport {
     report["flushes"] = flushes();
     report["census"] = census_json(evidence_);
     report["counters"] = counters();
+    report["sockets"] = sockets_json(evidence_);
     report["gaps"] = gaps();
     report["losses"] = losses();
     return report;

@@ -77,4 +77,21 @@ Json census_json(const Evidence& evidence) {
           {"settings", settings}};
 }
 
+Json sockets_json(const Evidence& evidence) {
+  const auto known = [](std::int64_t count) { return count >= 0 ? Json(count) : Json(nullptr); };
+  Json list = Json::array();
+  for (const evidence::SocketRecord& socket : evidence.sockets) {
+    list.push_back({{"protocol", socket.protocol},
+                    {"local_address", socket.local_address},
+                    {"listening", socket.listening},
+                    {"queued_before", known(socket.queued_before)},
+                    {"queued_after", known(socket.queued_after)},
+                    {"drop_count", known(socket.drop_count)},
+                    {"inode", socket.inode},
+                    {"pid", socket.pid != 0 ? Json(socket.pid) : Json(nullptr)},
+                    {"comm", socket.comm}});
+  }
+  return list;
+}
+
 }  // namespace stallscope::report

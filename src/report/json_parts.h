@@ -17,6 +17,8 @@ template <typename Value>
   return value ? Json(*value) : Json(nullptr);
 }
 
+/// Sockets whose processes were behind: the member "sockets".
+[[nodiscard]] Json sockets_json(const evidence::Evidence& evidence);
 /// What the host was like: the member "census".
 [[nodiscard]] Json census_json(const evidence::Evidence& evidence);
 

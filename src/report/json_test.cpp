@@ -73,6 +73,18 @@ TEST(Json, unknown_is_null) {
   EXPECT_TRUE(render_as_json(diagnose::testing::passive())["probes"].is_null());
 }
 
+TEST(Json, has_the_sockets_that_were_behind) {
+  Evidence evidence = diagnose::testing::quiet_run();
+  evidence.sockets = {{"udp", "10.0.1.2:53", false, -1, 4'096, 17, 48'213, 911, "resolver"}};
+  const json report = render_as_json(evidence);
+  const json& socket = report["sockets"][0];
+  EXPECT_TRUE(socket["queued_before"].is_null());
+  EXPECT_EQ(socket["queued_after"], 4'096);
+  EXPECT_EQ(socket["drop_count"], 17);
+  EXPECT_EQ(socket["pid"], 911);
+  EXPECT_EQ(report["findings"][0]["rule"], "socket-unread");
+}
+
 TEST(Json, an_empty_bundle_is_a_report) {
   const json report = render_as_json(Evidence{});
   EXPECT_EQ(report["outcome"], "clean");

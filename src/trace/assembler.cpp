@@ -33,8 +33,6 @@ constexpr std::size_t occupant_limit = 8;
 /// One second of samples at 1 kHz, longer than waits that leave a machine usable; bounds memory.
 constexpr std::size_t sample_limit = 2000;
 constexpr std::int32_t net_rx_vector = 3;
-/// What wait.bpf.c puts into `vector` of TRACE_THREAD_LATE.
-constexpr std::int32_t thread_is_ksoftirqd = 1;
 
 /// Names innermost first, each ended by NUL -> "/outer/inner".
 std::string path_of(const char* names, std::uint32_t size_bytes) {
@@ -80,11 +78,6 @@ std::optional<T> record_as(const void* record, std::size_t size_bytes) {
 
 }  // namespace
 
-struct WaitAssembler::SampleGroup {
-  const trace_sample* example = nullptr;
-  std::int32_t count = 0;
-};
-
 WaitAssembler::WaitAssembler(SymbolLookup lookup, Sink& sink) : lookup_(std::move(lookup)), sink_(sink) {}
 
 base::Status WaitAssembler::on_record(const void* record, std::size_t size_bytes) {
@@ -97,7 +90,7 @@ base::Status WaitAssembler::on_record(const void* record, std::size_t size_bytes
     case TRACE_BUDGET:
       if (const auto wait = record_as<trace_wait>(record, size_bytes)) {
         CpuState& cpu = cpus_[wait->cpu];
-        if (wait->kind == TRACE_THREAD_LATE && wait->vector == thread_is_ksoftirqd) {
+        if (wait->kind == TRACE_THREAD_LATE && wait->vector == TRACE_THREAD_KSOFTIRQD) {
           cpu.ksoftirqd_delays.push_back(*wait);
         } else {
           cpu.pending.push_back({*wait});

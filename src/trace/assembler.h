@@ -49,7 +49,6 @@ class WaitAssembler {
     std::deque<trace_wait> ksoftirqd_delays;
     std::deque<trace_sample> samples;
   };
-  struct SampleGroup;
 
   [[nodiscard]] base::Status write(CpuState& cpu, const PendingWait& pending);
   [[nodiscard]] base::Status write_packet(const trace_packet& packet);

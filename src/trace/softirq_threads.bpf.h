@@ -7,6 +7,7 @@
 #include "bpf/compat.bpf.h"
 #include "bpf/kernel_types.h"
 #include "trace/task.bpf.h"
+#include "trace/wait_record.h"
 
 struct napi_wait {
   __u64 since_ns;
@@ -31,20 +32,18 @@ struct {
   __type(value, __u64);
 } napi_waiting SEC(".maps");
 
-enum softirq_thread { NOT_A_SOFTIRQ_THREAD, KSOFTIRQD, NAPI_THREAD };
-
 /* ksoftirqd/CPU (kernel/softirq.c) and napi/DEVICE-ID (net/core/dev.c, Linux 5.12, commit 29863d41bb6e). */
-static __always_inline enum softirq_thread softirq_thread(struct task_struct* task) {
+static __always_inline enum trace_thread softirq_thread(struct task_struct* task) {
   __u64 name;
 
   if (!(task->flags & PF_KTHREAD))
-    return NOT_A_SOFTIRQ_THREAD;
+    return TRACE_THREAD_OTHER;
   name = *(__u64*)task->comm;
   if (name == 0x7172697466736f6bULL) /* "ksoftirq" */
-    return KSOFTIRQD;
+    return TRACE_THREAD_KSOFTIRQD;
   if ((name & 0xffffffffffULL) == 0x2f6970616eULL) /* "napi/" */
-    return NAPI_THREAD;
-  return NOT_A_SOFTIRQ_THREAD;
+    return TRACE_THREAD_NAPI;
+  return TRACE_THREAD_OTHER;
 }
 
 static __always_inline void set_napi_waiting(__u32 cpu, __u64 since_ns) {

@@ -308,14 +308,14 @@ int BPF_PROG(on_softirq_exit, unsigned int vector) {
 
 SEC("tp_btf/sched_wakeup")
 int BPF_PROG(on_sched_wakeup, struct task_struct* task) {
-  enum softirq_thread thread = softirq_thread(task);
+  enum trace_thread thread = softirq_thread(task);
   struct cpu_state* state;
   __u64 now;
 
-  if (thread == NOT_A_SOFTIRQ_THREAD)
+  if (thread == TRACE_THREAD_OTHER)
     return 0;
   now = bpf_ktime_get_ns();
-  if (thread == KSOFTIRQD) {
+  if (thread == TRACE_THREAD_KSOFTIRQD) {
     state = this_cpu(); /* only its own CPU wakes it */
     if (state && !state->ksoftirqd_woken_ns)
       state->ksoftirqd_woken_ns = now;
@@ -329,7 +329,7 @@ SEC("tp_btf/sched_switch")
 int BPF_PROG(on_sched_switch, bool preempt, struct task_struct* prev, struct task_struct* next) {
   struct cpu_state* state = this_cpu();
   __u64 now = bpf_ktime_get_ns();
-  enum softirq_thread thread;
+  enum trace_thread thread;
   struct trace_wait* wait;
   __u64 woken = 0;
 
@@ -337,12 +337,12 @@ int BPF_PROG(on_sched_switch, bool preempt, struct task_struct* prev, struct tas
     return 0;
   state->alive_ns = now;
   /* Another took its place while it had work to do. */
-  if (preempt && softirq_thread(prev) == NAPI_THREAD)
+  if (preempt && softirq_thread(prev) == TRACE_THREAD_NAPI)
     napi_thread_waits(prev, bpf_get_smp_processor_id(), now);
   thread = softirq_thread(next);
-  if (thread == NOT_A_SOFTIRQ_THREAD)
+  if (thread == TRACE_THREAD_OTHER)
     return 0;
-  if (thread == KSOFTIRQD) {
+  if (thread == TRACE_THREAD_KSOFTIRQD) {
     woken = state->ksoftirqd_woken_ns;
     state->ksoftirqd_woken_ns = 0;
   } else {
@@ -356,7 +356,7 @@ int BPF_PROG(on_sched_switch, bool preempt, struct task_struct* prev, struct tas
   wait->earliest_start_ns = woken;
   wait->latest_start_ns = woken;
   wait->end_ns = now;
-  wait->vector = thread; /* which kind of thread; it is no vector that held it up */
+  wait->vector = thread;
   finish_wait(state, wait, ctx);
   return 0;
 }

@@ -33,6 +33,13 @@ enum trace_kind {
   TRACE_BUDGET = 10,
 };
 
+/* `vector` of TRACE_THREAD_LATE: no vector held it up, so it says which thread waited. */
+enum trace_thread {
+  TRACE_THREAD_OTHER = 0,
+  TRACE_THREAD_KSOFTIRQD = 1,
+  TRACE_THREAD_NAPI = 2,
+};
+
 enum trace_task_flag {
   TRACE_TASK_KERNEL_THREAD = 1,
   /* In a system call, or at least entered by one: the stack tells. */

@@ -2,7 +2,6 @@
 #include "lab/faults/napi-thread-starved/fault.h"
 
 #include <bpf/bpf.h>
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/if_link.h>
 #include <napi_thread_starved.skel.h>
@@ -78,11 +77,6 @@ struct Starver {
   Starver& operator=(const Starver&) = delete;
 };
 
-Status enter_node() {
-  const Result<OwnedFd> netns = base::open_file(fmt::format("/run/netns/{}", node_netns), O_RDONLY);
-  return netns ? enter_netns(*netns) : Status(netns.error());
-}
-
 /// The kernel names them napi/DEVICE-ID (net/core/dev.c, napi_kthread_create).
 Result<std::vector<pid_t>> napi_threads() {
   std::vector<pid_t> found;
@@ -156,7 +150,7 @@ Result<PreparedCulprit> prepare(const RunOptions& options) {
   if (const int error = napi_thread_starved_bpf::load(starver->programs.get()); error != 0) {
     return program_error(fault, "load", -error);
   }
-  if (Status entered = enter_node(); !entered) {
+  if (Status entered = enter_namespace(node_netns); !entered) {
     return entered.error();
   }
   bpf_link_create_opts link_options{};

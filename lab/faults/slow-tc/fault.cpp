@@ -51,17 +51,8 @@ Result<PreparedCulprit> prepare(const RunOptions& options) {
     return attached.error();
   }
   return PreparedCulprit{[programs, path]() -> Result<Turn> {
-    const __u64 seen_ns = programs->bss->ended_ns;
-    Result<Stall> stall = pass_packet(*path);
-    if (!stall) {
-      return stall.error();
-    }
-    if (programs->bss->ended_ns == seen_ns) {
-      return base::Error{"run fault", std::string(fault.id), "the packet did not pass the program", ""};
-    }
-    stall->start_ns = static_cast<std::int64_t>(programs->bss->started_ns);
-    stall->end_ns = static_cast<std::int64_t>(programs->bss->ended_ns);
-    return Turn{{*std::move(stall)}};
+    Result<Stall> stall = pass_packet_through(fault, *path, programs->bss->started_ns, programs->bss->ended_ns);
+    return stall ? Result<Turn>(Turn{{*std::move(stall)}}) : stall.error();
   }};
 }
 

@@ -69,17 +69,9 @@ Result<PreparedCulprit> prepare(const RunOptions& options) {
   }
   const auto attached = std::make_shared<Attached>(Attached{std::move(*path), programs, std::move(link)});
   return PreparedCulprit{[attached]() -> Result<Turn> {
-    const __u64 seen_ns = attached->programs->bss->ended_ns;
-    Result<Stall> stall = pass_packet(attached->path);
-    if (!stall) {
-      return stall.error();
-    }
-    if (attached->programs->bss->ended_ns == seen_ns) {
-      return base::Error{"run fault", std::string(fault.id), "the packet did not pass the program", ""};
-    }
-    stall->start_ns = static_cast<std::int64_t>(attached->programs->bss->started_ns);
-    stall->end_ns = static_cast<std::int64_t>(attached->programs->bss->ended_ns);
-    return Turn{{*std::move(stall)}};
+    Result<Stall> stall =
+        pass_packet_through(fault, attached->path, attached->programs->bss->started_ns, attached->programs->bss->ended_ns);
+    return stall ? Result<Turn>(Turn{{*std::move(stall)}}) : stall.error();
   }};
 }
 

@@ -2,7 +2,6 @@
 #include "lab/faults/unread-socket/fault.h"
 
 #include <arpa/inet.h>
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
@@ -13,9 +12,7 @@
 #include <string>
 
 #include "base/clock.h"
-#include "base/files.h"
 #include "lab/culprit.h"
-#include "lab/packet_path.h"
 #include "lab/topology.h"
 
 namespace stallscope::lab::unread_socket {
@@ -47,11 +44,7 @@ struct Server {
 
 Result<Server> make_server() {
   constexpr int receive_buffer_bytes = 64 * 1024;
-  const Result<OwnedFd> netns = base::open_file(fmt::format("/run/netns/{}", node_netns), O_RDONLY);
-  if (!netns) {
-    return netns.error();
-  }
-  if (Status entered = enter_netns(*netns); !entered) {
+  if (Status entered = enter_namespace(node_netns); !entered) {
     return entered.error();
   }
   Server made;

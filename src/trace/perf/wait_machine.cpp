@@ -14,15 +14,12 @@ constexpr std::int64_t release_window_ns = 1'000'000;
 /// More threads than have ever been seen waiting at once; bounds memory.
 constexpr std::size_t woken_limit = 4096;
 
-/// As the assembler takes them in `vector` of TRACE_THREAD_LATE.
-enum ThreadKind : std::int32_t { not_a_softirq_thread = 0, ksoftirqd = 1, napi_thread = 2 };
-
 /// ksoftirqd/CPU (kernel/softirq.c) and napi/DEVICE-ID (net/core/dev.c, Linux 5.12, commit 29863d41bb6e).
-ThreadKind thread_kind(std::string_view comm) {
+trace_thread thread_kind(std::string_view comm) {
   if (comm.starts_with("ksoftirqd/")) {
-    return ksoftirqd;
+    return TRACE_THREAD_KSOFTIRQD;
   }
-  return comm.starts_with("napi/") ? napi_thread : not_a_softirq_thread;
+  return comm.starts_with("napi/") ? TRACE_THREAD_NAPI : TRACE_THREAD_OTHER;
 }
 
 __u64 as_unsigned(std::int64_t value) {
@@ -188,28 +185,28 @@ void WaitMachine::on_net_rx_exit(CpuState& cpu, const Event& event) {
 
 void WaitMachine::on_wakeup(CpuState& cpu, const Event& event) {
   switch (thread_kind(event.comm)) {
-    case ksoftirqd:  // only its own CPU wakes it
+    case TRACE_THREAD_KSOFTIRQD:  // only its own CPU wakes it
       if (cpu.ksoftirqd_woken_ns == 0) {
         cpu.ksoftirqd_woken_ns = event.time_ns;
       }
       break;
-    case napi_thread:
+    case TRACE_THREAD_NAPI:
       if (napi_woken_ns_.size() < woken_limit) {
         napi_woken_ns_.try_emplace(event.value, event.time_ns);
       }
       break;
-    case not_a_softirq_thread:
+    case TRACE_THREAD_OTHER:
       break;
   }
 }
 
 void WaitMachine::on_switch(CpuState& cpu, const Event& event) {
   cpu.switched_ns = event.time_ns;
-  const ThreadKind thread = thread_kind(event.comm);
+  const trace_thread thread = thread_kind(event.comm);
   std::int64_t woken_ns = 0;
-  if (thread == ksoftirqd) {
+  if (thread == TRACE_THREAD_KSOFTIRQD) {
     woken_ns = std::exchange(cpu.ksoftirqd_woken_ns, 0);
-  } else if (const auto woken = napi_woken_ns_.find(event.value); thread == napi_thread && woken != napi_woken_ns_.end()) {
+  } else if (const auto woken = napi_woken_ns_.find(event.value); thread == TRACE_THREAD_NAPI && woken != napi_woken_ns_.end()) {
     woken_ns = woken->second;
     napi_woken_ns_.erase(woken);
   }
