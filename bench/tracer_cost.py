@@ -26,6 +26,7 @@ from kernel_accounts import CpuClock, EmptyProgram, Programs, RunTimeStatistics
 
 CLIENT, NODE, ADDRESS = "stallscope-client", "stallscope-node", "10.0.1.2"
 RECEIVE_CPU, SEND_CPU = 0, 1
+STEADY_PACKETS_PER_S = 200_000
 PACKETS_PER_S = 100_000
 SMALL_BYTES, LARGE_BYTES = 64, 1_400
 CLOCK_PERIOD_NS = 1_000_000  # of the tracer
@@ -262,6 +263,20 @@ def measure_flood(tools, pairs):
     return {"packets_per_s": ratio(results, lambda outcome: outcome["taken"] / outcome["seconds"]), **note}
 
 
+def measure_steady(tools, pairs):
+    """A flood that the machine can just take without a tracer, and what probes among it see."""
+    def once():
+        generator = tools.udp(SMALL_BYTES, STEADY_PACKETS_PER_S, 3)
+        rtt = tools.run("echo_rtt", CLIENT, ADDRESS, 1000, 2, SEND_CPU)["rtt_ns"]
+        return {**tools.result(generator), "rtt_ns": rtt}
+
+    results, note = compare_tracer(tools, pairs, once)
+    return {"packets_per_s": ratio(results, lambda outcome: outcome["taken"] / outcome["seconds"]),
+            "taken_part": ratio(results, lambda outcome: 100 * outcome["taken"] / outcome["sent"]),
+            "median": ratio(results, lambda outcome: statistics.median(outcome["rtt_ns"])),
+            "p99": ratio(results, lambda outcome: quantile(outcome["rtt_ns"], 0.99)), **note}
+
+
 def measure_interrupts(tools, rounds):
     """What interrupts take from a program that uses a whole CPU: without, with a clock like the tracer's, with the tracer."""
     def once():
@@ -294,7 +309,7 @@ LOADS = {
     "large": packets(LARGE_BYTES),
     "probing": ("probing every 1 ms", lambda tools, seconds: measure_load(tools, [*PROBE, "--interval", "1ms"], seconds)),
 }
-COMPARISONS = {"rtt": measure_rtt, "flood": measure_flood, "interrupts": measure_interrupts}
+COMPARISONS = {"rtt": measure_rtt, "flood": measure_flood, "steady": measure_steady, "interrupts": measure_interrupts}
 
 
 def machine_note(part):
@@ -332,6 +347,11 @@ def print_comparisons(results):
         print_ratio("RTT, p99", results["rtt"]["p99"], "us", 1000)
     if "flood" in results:
         print_ratio("flood", results["flood"]["packets_per_s"], "packets/s")
+    if "steady" in results:
+        print_ratio("steady", results["steady"]["packets_per_s"], "packets/s")
+        print_ratio("steady, taken", results["steady"]["taken_part"], "%")
+        print_ratio("steady, RTT, median", results["steady"]["median"], "us", 1000)
+        print_ratio("steady, RTT, p99", results["steady"]["p99"], "us", 1000)
     if "interrupts" in results:
         for label, name in (("without tracer", "without"), ("1 kHz clock alone", "clock alone"), ("with tracer", "with")):
             part = results["interrupts"][name]

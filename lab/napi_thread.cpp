@@ -12,8 +12,6 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
-#include <filesystem>
 #include <functional>
 #include <initializer_list>
 #include <string>
@@ -23,6 +21,7 @@
 #include "base/files.h"
 #include "base/owned_fd.h"
 #include "base/units.h"
+#include "lab/threads.h"
 #include "lab/topology.h"
 #include "lab/wait_for.h"
 
@@ -92,29 +91,12 @@ Status give_to_softirqs() {
   return all_of({[] { return set_threaded("0"); }, [] { return set_segmentation(true); }, [] { return set_gro(false); }});
 }
 
-/// The threads of n0: "napi/n0-8193".
-std::vector<pid_t> find_threads() {
-  const std::string prefix = fmt::format("napi/{}-", device);
-  std::vector<pid_t> threads;
-  std::error_code error;
-  for (const std::filesystem::directory_entry& entry : std::filesystem::directory_iterator("/proc", error)) {
-    const std::string name = entry.path().filename().string();
-    pid_t pid = 0;
-    if (std::from_chars(name.data(), name.data() + name.size(), pid).ec != std::errc{}) {
-      continue;
-    }
-    const Result<std::string> comm = base::read_file(entry.path().string() + "/comm");
-    if (comm && comm->starts_with(prefix)) {
-      threads.push_back(pid);
-    }
-  }
-  return threads;
-}
-
 Status bind_threads(int cpu) {
   constexpr std::int64_t bound_ns = 5 * base::ns_per_s;
   std::vector<pid_t> threads;
-  if (!wait_for(bound_ns, [&] { return !(threads = find_threads()).empty(); })) {
+  // "napi/n0-8193"
+  const std::string prefix = fmt::format("napi/{}-", device);
+  if (!wait_for(bound_ns, [&] { return !(threads = threads_named_like(prefix)).empty(); })) {
     return Error{"find the NAPI threads of", std::string(device), "the kernel made none", ""};
   }
   cpu_set_t cpus;

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the virtual machine finds in its memory when it starts: a shell, ip(8), the kernel's modules, and the job."""
+import glob
 import os
 import pathlib
 import re
@@ -38,6 +39,10 @@ tar -C /result -cz . >/dev/ttyS1
 dmesg -n 1
 poweroff -f
 """
+ROOT_PATH = f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin"
+PACKET_FILTERS = ("nft", "iptables-legacy-restore")
+# What iptables loads for a rule that only jumps.
+PACKET_FILTER_PLUGINS = "/usr/lib/*/xtables/libxt_standard.so"
 NO_IP = "Install the Debian package iproute2."
 
 
@@ -49,6 +54,8 @@ class Cpio:
         self._names = set()
 
     def add_file(self, name, content, executable=False):
+        if name in self._names:
+            return  # a library of two programs
         self._add_parents(name)
         self._add(name, stat.S_IFREG | (0o755 if executable else 0o644), content)
 
@@ -77,6 +84,12 @@ def build(kernel, command, files):
     archive.add_file("init", INIT.encode(), executable=True)
     archive.add_file("bin/busybox", read("/bin/busybox", "Install the Debian package busybox-static."), executable=True)
     add_with_libraries(archive, "sbin/ip", find_ip())
+    # For faults only: without them a fault says what is missing.
+    for name in PACKET_FILTERS:
+        if path := shutil.which(name, path=ROOT_PATH):
+            add_with_libraries(archive, f"sbin/{name}", path)
+    for plugin in glob.glob(PACKET_FILTER_PLUGINS):
+        archive.add_file(plugin.lstrip("/"), read(plugin, "Install the Debian package iptables."))
     archive.add_file("modules/order", b"".join(module.name.encode() + b"\n" for module in kernel.modules))
     for module in kernel.modules:
         archive.add_file(f"modules/{module.name}", module.read_bytes())
@@ -88,7 +101,7 @@ def build(kernel, command, files):
 
 def find_ip():
     # Not busybox's: that one knows no namespaces and no number of queues.
-    path = shutil.which("ip", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin")
+    path = shutil.which("ip", path=ROOT_PATH)
     return path or "/usr/sbin/ip"
 
 

@@ -16,10 +16,10 @@ from errors import VmError
 
 # The package of each series that depends on its newest kernel. The plain flavour: the cloud flavour lacks modules.
 SERIES = {"6.1": "linux-image-amd64", "6.12": "linux-image-6.12-amd64"}
-# What faults need; their dependencies come along.
-MODULES = ("veth", "ipip", "sch_netem", "sch_ingress", "cls_bpf")
+# What faults need; their dependencies come along. crc32c_generic: nf_tables asks for it by what it does (a "softdep").
+MODULES = ("veth", "ipip", "sch_netem", "sch_ingress", "cls_bpf", "crc32c_generic", "nf_tables", "ip_tables", "iptable_raw")
 # Where in the package these and all they depend on lie: reading 100 MB of other modules takes longer than booting.
-MODULE_PLACES = re.compile(r"/kernel/(net|lib|drivers/net/[^/]*$)")
+MODULE_PLACES = re.compile(r"/kernel/(net|lib|crypto|drivers/net/[^/]*$)")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdlib>
 #include <filesystem>
+#include <fstream>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -42,6 +43,8 @@ using nlohmann::json;
 constexpr std::int64_t patience_ns = 180 * base::ns_per_s;
 /// From one stall to the next: several times the longest.
 constexpr std::int64_t least_period_ns = 2 * base::ns_per_s;
+/// In most modes a wait begins with the first packet, so that with fewer of them a short stall may hold none for long.
+constexpr std::int64_t probes_per_stall = 10;
 constexpr std::string_view case_bundle = "case.stall";
 
 std::int64_t period_of(const lab::Fault& fault) {
@@ -69,6 +72,8 @@ struct Case {
 struct CaseResult {
   Case tried;
   MatrixScore score;
+  /// The lines of the ground truth.
+  std::vector<json> truth;
   /// Why it could not be tried here.
   std::optional<Error> unavailable;
 };
@@ -153,25 +158,30 @@ class RunningFault {
   lab::ChildProcess child_;
 };
 
-Result<MatrixScore> try_case(const Case& tried, const MatrixOptions& options, RunningFault& fault, const std::string& directory) {
+Status try_case(const MatrixOptions& options, RunningFault& fault, const std::string& directory, CaseResult& result) {
+  const Case& tried = result.tried;
   RecordOptions recording;
   recording.target = lab::node_address;
   recording.probe_netns = lab::client_netns;
   recording.probe_cpu = options.probe_cpu;
   recording.duration_ns = options.stalls * period_of(*tried.fault);
   recording.bundle_path = directory + "/" + std::string(case_bundle);
+  recording.probe_interval_ns = std::min(recording.probe_interval_ns, tried.length_ns / probes_per_stall);
   recording.read_cost = false;
   const Result<RecordOutcome> recorded = record(recording, {});
   if (!recorded) {
     return recorded.error();
   }
-  const Result<std::vector<json>> truth = fault.stop();
+  Result<std::vector<json>> truth = fault.stop();
   const Result<evidence::Evidence> evidence = evidence::read_bundle(recorded->bundle_path);
   if (!truth || !evidence) {
     return truth ? evidence.error() : truth.error();
   }
-  return score(tried.healthy ? std::vector<TrueStall>{} : true_stalls(*truth), *evidence, diagnose::diagnose(*evidence),
-               tried.fault->stalls_while_preparing ? std::optional(lab_turns(*truth)) : std::nullopt);
+  result.truth = std::move(*truth);
+  result.score =
+      score(tried.healthy ? std::vector<TrueStall>{} : true_stalls(result.truth), *evidence, diagnose::diagnose(*evidence),
+            tried.fault->stalls_while_preparing ? std::optional(lab_turns(result.truth)) : std::nullopt);
+  return base::ok();
 }
 
 std::string case_name(const Case& tried) {
@@ -187,16 +197,23 @@ bool right(const CaseResult& result) {
   return result.unavailable || (result.score.right() && (causes_nothing(result.tried) || result.score.stall_count > 0));
 }
 
-/// Disposes of a case's bundle: one that went wrong is worth a look.
+/// Disposes of a case's bundle: one that went wrong is worth a look, beside what really happened.
 Status put_away(const CaseResult& result, const MatrixOptions& options, int run, const std::string& directory) {
   const std::filesystem::path bundle = std::filesystem::path(directory) / case_bundle;
   std::error_code error;
   if (!right(result) && !options.keep.empty() && std::filesystem::exists(bundle, error)) {
-    std::string name = fmt::format("{}-{}-{}.stall", result.tried.fault->id, case_name(result.tried), run);
+    std::string name = fmt::format("{}/{}-{}-{}", options.keep, result.tried.fault->id, case_name(result.tried), run);
     std::erase(name, ' ');
-    std::filesystem::copy_file(bundle, std::filesystem::path(options.keep) / name, error);
+    std::filesystem::copy_file(bundle, name + ".stall", std::filesystem::copy_options::overwrite_existing, error);
     if (error) {
-      return base::errno_error("keep", options.keep + "/" + name, error.value());
+      return base::errno_error("keep", name + ".stall", error.value());
+    }
+    std::ofstream truth(name + ".jsonl");
+    for (const json& line : result.truth) {
+      truth << line.dump() << '\n';
+    }
+    if (!truth.flush()) {
+      return Error{"keep", name + ".jsonl", "it cannot be written", ""};
     }
   }
   std::filesystem::remove(bundle, error);
@@ -204,7 +221,7 @@ Status put_away(const CaseResult& result, const MatrixOptions& options, int run,
 }
 
 CaseResult run_case(const Case& tried, const MatrixOptions& options, const std::string& directory) {
-  CaseResult result{tried, {}, std::nullopt};
+  CaseResult result{tried, {}, {}, std::nullopt};
   Result<RunningFault> fault = RunningFault::start(tried, options);
   if (!fault) {
     result.unavailable = fault.error();
@@ -214,11 +231,8 @@ CaseResult run_case(const Case& tried, const MatrixOptions& options, const std::
     result.unavailable = ready.error();
     return result;
   }
-  const Result<MatrixScore> score = try_case(tried, options, *fault, directory);
-  if (score) {
-    result.score = *score;
-  } else {
-    result.unavailable = score.error();
+  if (const Status tried_it = try_case(options, *fault, directory, result); !tried_it) {
+    result.unavailable = tried_it.error();
   }
   return result;
 }
@@ -381,7 +395,7 @@ void add_lab_matrix(CLI::App& lab, int& exit_status) {
   command->add_option("--cpu", options->cpu, "The CPU that is held up")->capture_default_str();
   command->add_option("--probe-cpu", options->probe_cpu, "The CPU that the prober stays on")->capture_default_str();
   command->add_flag("--json", options->json, "Print one JSON object for each case");
-  command->add_option("--keep", options->keep, "A directory for the bundles of cases that went wrong")
+  command->add_option("--keep", options->keep, "A directory for bundle and ground truth of each case that went wrong")
       ->check(CLI::ExistingDirectory);
   command->footer(
       "Each row: how many stalls the lab caused, how many of them were found, and of\n"

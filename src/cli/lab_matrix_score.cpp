@@ -2,6 +2,7 @@
 #include "cli/lab_matrix_score.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <utility>
 
@@ -46,14 +47,21 @@ std::int64_t hypervisor_ns(const Stall& stall) {
   return sum_ns;
 }
 
-/// Not the lab's: the hypervisor's, or of a process with another name than the lab's culprits have. A kernel thread may work for
-/// them.
+/// Kernel threads that may do what the lab caused to be done.
+constexpr std::array<std::string_view, 4> working_for_others = {"kworker/", "ksoftirqd/", "kswapd", "napi/"};
+
+/// Not the lab's: the hypervisor's, or of a process with another name than the lab's culprits have, or of a kernel thread that
+/// works for nobody.
 bool foreign(const Evidence& evidence, const Stall& stall) {
   const Occupant* holder = holder_of(evidence, stall);
   if (holder == nullptr) {
     return hypervisor_ns(stall) > 0;
   }
-  return !holder->kernel_thread && holder->pid != 0 && !holder->comm.starts_with("lab-");
+  if (holder->kernel_thread) {
+    return std::none_of(working_for_others.begin(), working_for_others.end(),
+                        [&](std::string_view prefix) { return holder->comm.starts_with(prefix); });
+  }
+  return holder->pid != 0 && !holder->comm.starts_with("lab-");
 }
 
 /// What most of a stall is blamed on.
@@ -139,7 +147,9 @@ std::vector<TrueStall> true_stalls(const std::vector<json>& lines) {
                       .pid = value_of<std::int32_t>(line, "pid"),
                       .syscall = value_of<std::string>(line, "syscall"),
                       .file = value_of<std::string>(line, "file"),
-                      .frames_stalls = value_of<bool>(line, "frames_stalls").value_or(false)});
+                      .frames_stalls = value_of<bool>(line, "frames_stalls").value_or(false),
+                      .window_start_ns = value_of<std::int64_t>(line, "window_start_ns"),
+                      .by_others = value_of<std::string>(line, "flushed_by") == "kernel-worker"});
   }
   return stalls;
 }
@@ -181,16 +191,24 @@ MatrixScore score(const std::vector<TrueStall>& truth, const Evidence& evidence,
     std::optional<std::size_t> best;
     for (std::size_t index = 0; index < diagnosis.stalls.size(); ++index) {
       const Stall& stall = diagnosis.stalls[index];
-      if (diagnose::overlap_ns(stall.start_ns, stall.end_ns, one.start_ns, one.end_ns) == 0) {
+      if (diagnose::overlap_ns(stall.start_ns, stall.end_ns, one.window_start_ns.value_or(one.start_ns), one.end_ns) == 0) {
+        continue;
+      }
+      const Occupant* holder = holder_of(evidence, stall);
+      const bool in_stall = diagnose::overlap_ns(stall.start_ns, stall.end_ns, one.start_ns, one.end_ns) > 0;
+      if (!in_stall && (holder == nullptr || !holder->kernel_thread)) {
         continue;
       }
       caused[index] = true;
+      if (!in_stall) {
+        continue;
+      }
       if (!best || stall.length_ns() > diagnosis.stalls[*best].length_ns()) {
         best = index;
       }
     }
     const bool whole = one.start_ns > evidence.run.start_ns + matrix_edge_ns && one.end_ns < evidence.run.end_ns - matrix_edge_ns;
-    if (!whole) {
+    if (!whole || one.by_others) {
       continue;
     }
     ++result.stall_count;

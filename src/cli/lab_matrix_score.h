@@ -26,6 +26,11 @@ struct TrueStall {
   std::optional<std::string> file;
   /// The times frame what was done; it stalled once or more often in between, for how long is not known.
   bool frames_stalls = false;
+  /// From here to `end_ns` the lab's preparations may have had others stall packets.
+  std::optional<std::int64_t> window_start_ns = std::nullopt;
+  /// Somebody else did the harm this time, such as a worker of the kernel that came first: nothing is to be found, and what is
+  /// found in the window is no mistake.
+  bool by_others = false;
 };
 
 /// The mode of a true stall in which the receiving of packets is innocent: a finding has to name the rule, and no stall may be

@@ -162,6 +162,33 @@ TEST(MatrixScore, InAControlTheLabsOwnStallIsWrongAndThatOfOthersIsNot) {
   EXPECT_EQ(control(held_by("swapper/0", WaitMode::vcpu_stolen)).foreign_count, 1);
 }
 
+TEST(MatrixScore, AKernelThreadMayWorkForTheLabOrForNobody) {
+  const auto control_with = [](const std::string& comm) {
+    Evidence evidence = held_by(comm);
+    evidence.waits[0].occupants[0].kernel_thread = true;
+    return score({}, evidence, diagnose::diagnose(evidence));
+  };
+  EXPECT_EQ(control_with("kworker/0:1").invented_count, 1);
+  EXPECT_EQ(control_with("kdamond.0").invented_count, 0);
+  EXPECT_EQ(control_with("kdamond.0").foreign_count, 1);
+}
+
+TEST(MatrixScore, WhereAKernelWorkerCameFirstItsStallIsNoMistakeAndTheReadNotAsked) {
+  Evidence evidence = held_by("kworker/0:1");
+  evidence.waits[0].occupants[0].kernel_thread = true;
+  TrueStall read = truth();
+  read.start_ns += 60 * ns_per_ms;
+  read.end_ns += 60 * ns_per_ms;
+  EXPECT_EQ(compare(read, evidence).invented_count, 1);
+  read.window_start_ns = truth().start_ns;
+  EXPECT_EQ(compare(read, evidence).invented_count, 0);
+  EXPECT_EQ(compare(read, evidence).stall_count, 1);
+  read.by_others = true;
+  EXPECT_EQ(compare(read, evidence).stall_count, 0);
+  EXPECT_TRUE(compare(read, evidence).right());
+  EXPECT_EQ(compare(read, held_by("lab-irqs-off")).invented_count, 1) << "of the lab's own process it is one";
+}
+
 TEST(MatrixScore, WhereThePathIsInnocentAFindingHasToSayWhy) {
   TrueStall innocent = truth();
   innocent.mode = "none";

@@ -230,10 +230,12 @@ base::Status WaitAssembler::write(CpuState& cpu, const PendingWait& pending) {
   }
 
   const KernelStack stack = interrupted_stack(addresses_of(*culprit), lookup_);
-  // User space and the idle loop cannot have interrupts off: if a timer was late there, the virtual CPU did not run.
+  // User space and the idle loop can neither have interrupts off nor leave a pending softirq unserved: where a timer or the softirq
+  // was late there, the virtual CPU did not run. Whatever did run meanwhile would have been sampled.
   const bool in_user_space = (culprit->flags & TRACE_TASK_IN_USER_SPACE) != 0U || (stack.interrupted && stack.frames.empty());
-  const bool could_not_disable = event.kind == TRACE_IRQS_OFF && (culprit->pid == 0 || in_user_space);
-  if (could_not_disable ||
+  const bool could_run = wait.mode == WaitMode::softirq_delayed ? !sampled_within(cpu, wait) : event.kind == TRACE_IRQS_OFF;
+  const bool could_not_hold = could_run && (culprit->pid == 0 || in_user_space);
+  if (could_not_hold ||
       (pending.stolen_ns >= 0 && static_cast<double>(pending.stolen_ns) >= stolen_part * static_cast<double>(wait.length_ns()))) {
     wait.mode = WaitMode::vcpu_stolen;
   }
@@ -267,6 +269,12 @@ bool WaitAssembler::mostly_bh_off(const CpuState& cpu, const WaitRecord& wait) {
     }
   }
   return total_count > 0 && off_count >= bh_off_part * total_count;
+}
+
+bool WaitAssembler::sampled_within(const CpuState& cpu, const WaitRecord& wait) {
+  return std::any_of(cpu.samples.begin(), cpu.samples.end(), [&](const trace_sample& sample) {
+    return signed_ns(sample.time_ns) >= wait.start_ns && signed_ns(sample.time_ns) <= wait.end_ns && sample.task.pid != 0;
+  });
 }
 
 base::Status WaitAssembler::add_sampled_occupants(const CpuState& cpu, WaitRecord& wait) {

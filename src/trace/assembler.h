@@ -56,6 +56,8 @@ class WaitAssembler {
   [[nodiscard]] base::Result<evidence::Occupant> occupant(const trace_task& task, const KernelStack& stack);
   /// Whether the samples taken during the wait say that it was local_bh_disable() that held softirqs back.
   [[nodiscard]] static bool mostly_bh_off(const CpuState& cpu, const evidence::WaitRecord& wait);
+  /// Whether a sample within the wait found somebody else than the idle loop.
+  [[nodiscard]] static bool sampled_within(const CpuState& cpu, const evidence::WaitRecord& wait);
   [[nodiscard]] base::Status add_sampled_occupants(const CpuState& cpu, evidence::WaitRecord& wait);
   [[nodiscard]] base::Result<std::int64_t> add_stack(const KernelStack& stack);
   /// Who had the CPU during the wait, in order.

@@ -127,6 +127,28 @@ TEST_F(AssemblerTest, UserSpaceAndTheIdleLoopCannotDisableInterrupts) {
   EXPECT_EQ(sink.waits[1].mode, WaitMode::vcpu_stolen);
 }
 
+TEST_F(AssemblerTest, TheIdleLoopAndUserSpaceLeaveNoSoftirqUnserved) {
+  const auto sample_at = [&](std::int64_t time_ns) {
+    trace_sample sample{};
+    sample.kind = TRACE_SAMPLE;
+    sample.time_ns = static_cast<__u64>(time_ns);
+    sample.preempt_count = -1;
+    sample.task = task(8, "app", {"call_timer_fn", "handle_softirqs"});
+    feed(sample);
+  };
+  const trace_task idle = task(0, "swapper/0", {"handle_softirqs", "asm_sysvec_apic_timer_interrupt", "default_idle"});
+  feed(wait(TRACE_SOFTIRQ_LATE, 0, 20 * ms, idle));
+  feed(wait(TRACE_SOFTIRQ_LATE, 100 * ms, 120 * ms, task(7, "app", {"handle_softirqs", "asm_sysvec_apic_timer_interrupt"})));
+  sample_at(210 * ms);
+  feed(wait(TRACE_SOFTIRQ_LATE, 200 * ms, 220 * ms, idle));
+  ASSERT_TRUE(assembler.finish());
+  ASSERT_EQ(sink.waits.size(), 3U);
+  EXPECT_EQ(sink.waits[0].mode, WaitMode::vcpu_stolen);
+  EXPECT_EQ(sink.waits[1].mode, WaitMode::vcpu_stolen);
+  EXPECT_EQ(sink.waits[2].mode, WaitMode::softirq_delayed) << "somebody was seen at work";
+  EXPECT_EQ(sink.waits[2].occupants.at(0).comm, "app");
+}
+
 TEST_F(AssemblerTest, StealTimeTellsTheHypervisorFromTheKernel) {
   feed(wait(TRACE_IRQS_OFF, 0, 100 * ms, task(7, "app", reading_stack)));
   feed_steal(49 * ms);

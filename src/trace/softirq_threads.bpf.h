@@ -32,6 +32,11 @@ struct {
   __type(value, __u64);
 } napi_waiting SEC(".maps");
 
+/* The first eight characters of a name as a word of a little-endian CPU, so that they are compared in one step. */
+#define NAME_WORD(a, b, c, d, e, f, g, h)                                                                                        \
+  ((__u64)(a) | (__u64)(b) << 8 | (__u64)(c) << 16 | (__u64)(d) << 24 | (__u64)(e) << 32 | (__u64)(f) << 40 | (__u64)(g) << 48 | \
+   (__u64)(h) << 56)
+
 /* ksoftirqd/CPU (kernel/softirq.c) and napi/DEVICE-ID (net/core/dev.c, Linux 5.12, commit 29863d41bb6e). */
 static __always_inline enum trace_thread softirq_thread(struct task_struct* task) {
   __u64 name;
@@ -39,9 +44,9 @@ static __always_inline enum trace_thread softirq_thread(struct task_struct* task
   if (!(task->flags & PF_KTHREAD))
     return TRACE_THREAD_OTHER;
   name = *(__u64*)task->comm;
-  if (name == 0x7172697466736f6bULL) /* "ksoftirq" */
+  if (name == NAME_WORD('k', 's', 'o', 'f', 't', 'i', 'r', 'q'))
     return TRACE_THREAD_KSOFTIRQD;
-  if ((name & 0xffffffffffULL) == 0x2f6970616eULL) /* "napi/" */
+  if ((name & 0xffffffffffULL) == NAME_WORD('n', 'a', 'p', 'i', '/', 0, 0, 0))
     return TRACE_THREAD_NAPI;
   return TRACE_THREAD_OTHER;
 }

@@ -10,8 +10,6 @@
 
 #include <array>
 #include <cerrno>
-#include <charconv>
-#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,6 +20,7 @@
 #include "lab/culprit.h"
 #include "lab/kernel_needs.h"
 #include "lab/packet_path.h"
+#include "lab/threads.h"
 #include "lab/topology.h"
 
 namespace stallscope::lab::napi_thread_starved {
@@ -77,40 +76,19 @@ struct Starver {
   Starver& operator=(const Starver&) = delete;
 };
 
-/// The kernel names them napi/DEVICE-ID (net/core/dev.c, napi_kthread_create).
-Result<std::vector<pid_t>> napi_threads() {
-  std::vector<pid_t> found;
-  std::error_code error;
-  for (const std::filesystem::directory_entry& process : std::filesystem::directory_iterator("/proc", error)) {
-    const std::string name = process.path().filename().string();
-    pid_t pid = 0;
-    const auto parsed = std::from_chars(name.data(), name.data() + name.size(), pid);
-    if (parsed.ec != std::errc{} || parsed.ptr != name.data() + name.size()) {
-      continue;
-    }
-    const Result<std::string> comm = base::read_file(process.path().string() + "/comm");
-    if (comm && comm->starts_with(fmt::format("napi/{}-", device))) {
-      found.push_back(pid);
-    }
-  }
-  if (found.empty()) {
-    return Error{"run fault", std::string(fault.id), fmt::format("the kernel made no threads for {}", device), ""};
-  }
-  return found;
-}
-
 Status make_threads(int cpu) {
   if (Status made = with_own_sysfs([] { return base::write_file(threaded_path, "1"); }); !made) {
     return made;
   }
-  const Result<std::vector<pid_t>> threads = napi_threads();
-  if (!threads) {
-    return threads.error();
+  // The kernel names them napi/DEVICE-ID (net/core/dev.c, napi_kthread_create).
+  const std::vector<pid_t> threads = threads_named_like(fmt::format("napi/{}-", device));
+  if (threads.empty()) {
+    return Error{"run fault", std::string(fault.id), fmt::format("the kernel made no threads for {}", device), ""};
   }
   cpu_set_t cpus;
   CPU_ZERO(&cpus);
   CPU_SET(static_cast<unsigned>(cpu), &cpus);
-  for (const pid_t thread : *threads) {
+  for (const pid_t thread : threads) {
     if (::sched_setaffinity(thread, sizeof cpus, &cpus) != 0) {
       return base::errno_error("bind", fmt::format("the NAPI thread {}", thread), errno);
     }

@@ -35,8 +35,9 @@ std::optional<Finding> vcpu_stolen(const Context& context) {
   finding.cause = fmt::format("the hypervisor did not run the virtual CPU for up to {}",
                               base::format_duration(longest_claim_ns(finding.claims)));
   if (!late_timers.empty()) {
-    finding.evidence_for.push_back(fmt::format("a timer came late although nothing on the CPU could hold timers back, in {}",
-                                               of_stalls(stall_count(late_timers), context)));
+    finding.evidence_for.push_back(
+        fmt::format("a timer or softirq came late although nothing that ran on the CPU can hold it back, in {}",
+                    of_stalls(stall_count(late_timers), context)));
   }
   if (!counted.empty()) {
     finding.evidence_for.push_back(fmt::format("the kernel counted part of the time as stolen, up to {}, in {}",
