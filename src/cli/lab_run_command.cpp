@@ -228,7 +228,7 @@ void add_lab_run(CLI::App& lab, int& exit_status) {
   command->footer(
       "'stallscope lab run FAULT --help' explains the options of a fault. The topology\n"
       "is made if it is not up. Whatever ends the run, all it made is removed.\n"
-      "FAULT+FAULT causes both, half a period apart, with the options below.\n"
+      "FAULT+FAULT causes both, half a period apart; it takes the options above.\n"
       "\n"
       "EXAMPLES\n"
       "  Stall CPU 0 for about 100 ms once a second, for 20 s:\n"

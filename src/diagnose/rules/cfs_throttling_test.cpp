@@ -40,9 +40,10 @@ TEST(CfsThrottling, names_the_server_and_its_limit_and_clears_the_packet_path) {
   ASSERT_EQ(diagnosis.findings.size(), 1U);
   const Finding& finding = diagnosis.findings[0];
   EXPECT_EQ(finding.rule_id, "cfs-throttling");
-  EXPECT_EQ(finding.cause,
-            "server (pid 812), whose socket is tcp 10.0.1.2:8080, was throttled by its CPU quota in 38 of 40 periods, 100 ms each on "
-            "average");
+  EXPECT_EQ(
+      finding.cause,
+      "server (pid 812), whose socket is tcp 10.0.1.2:8080, was throttled by its CPU quota in 38 of 40 periods, 100 ms each on "
+      "average");
   EXPECT_THAT(finding.no_stall, HasSubstr("the packet path is innocent"));
   EXPECT_THAT(finding.claims, IsEmpty());
   EXPECT_EQ(finding.confidence, Confidence::high);
