@@ -45,6 +45,8 @@ class ChildProcess {
   ChildProcess& operator=(const ChildProcess&) = delete;
 
   [[nodiscard]] pid_t pid() const { return pid_; }
+  /// Readable once it has reported something or has ended; for who waits for several.
+  [[nodiscard]] int fd() const { return reports_.get(); }
   /// Waits for the next line of the child, its end, `wake_fd` (ignored when negative) becoming readable, or `deadline_ns` of
   /// CLOCK_MONOTONIC.
   [[nodiscard]] Event next_line(std::string& line, int wake_fd, std::int64_t deadline_ns = no_deadline);

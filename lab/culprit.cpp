@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 
 #include "base/clock.h"
@@ -33,7 +34,12 @@ Status act_on_schedule(const CulpritPlan& plan, const Culprit& culprit, const St
   const std::int64_t period_ns = plan.options.period_ns;
   const std::int64_t end_ns = base::monotonic_ns() + plan.options.duration_ns;
   // Half a period's head start for whoever waits for the ready line.
-  std::int64_t next_ns = base::monotonic_ns() + period_ns / 2;
+  const std::int64_t earliest_ns = base::monotonic_ns() + period_ns / 2;
+  std::int64_t next_ns = earliest_ns;
+  if (plan.options.first_turn_ns > 0) {
+    const std::int64_t late_ns = std::max<std::int64_t>(0, earliest_ns - plan.options.first_turn_ns);
+    next_ns = plan.options.first_turn_ns + (late_ns + period_ns - 1) / period_ns * period_ns;
+  }
   while (next_ns < end_ns) {
     if (stop.wait_until(next_ns)) {
       return base::ok();
@@ -119,7 +125,7 @@ Status relay(ChildProcess& child, std::string_view count_name, StopSignals& stop
 
 Status run_culprit(const CulpritPlan& plan, const PrepareCulprit& prepare, StopSignals& stop, const RunOutput& output) {
   std::optional<CulpritCgroup> own_cgroup;
-  if (!plan.cgroup_path) {
+  if (!plan.cgroup_path && plan.options.own_cgroup) {
     Result<CulpritCgroup> made = CulpritCgroup::make();
     if (!made) {
       return made.error();
@@ -128,7 +134,7 @@ Status run_culprit(const CulpritPlan& plan, const PrepareCulprit& prepare, StopS
   }
   Status ran = base::ok();
   {
-    const std::string cgroup_path = own_cgroup ? own_cgroup->path() : *plan.cgroup_path;
+    const std::string cgroup_path = own_cgroup ? own_cgroup->path() : plan.cgroup_path.value_or("");
     Result<ChildProcess> child =
         ChildProcess::start(plan.comm, [&](const ReportPipe& reports) { return be_culprit(plan, cgroup_path, prepare, reports); });
     if (!child) {

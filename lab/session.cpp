@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "lab/culprit_cgroup.h"
+#include "lab/faults/catalogue.h"
 #include "lab/lock.h"
 #include "lab/topology.h"
 #include "lab/undo.h"
@@ -85,7 +86,7 @@ Status bring_up(int receive_cpu, const Progress& progress) {
   return topology ? topology->keep() : Status(topology.error());
 }
 
-Status run_fault(const Fault& fault, const RunOptions& options, StopSignals& stop, const RunOutput& output) {
+Status run_faults(const std::vector<FaultRun>& runs, StopSignals& stop, const RunOutput& output) {
   const Result<LabLock> lock = begin();
   if (!lock) {
     return lock.error();
@@ -94,17 +95,19 @@ Status run_fault(const Fault& fault, const RunOptions& options, StopSignals& sto
   if (!kept) {
     return kept.error();
   }
+  const int receive_cpu = runs.front().options.receive_cpu;
+  const auto run = [&] {
+    return runs.size() == 1 ? runs.front().fault->run(runs.front().options, stop, output) : run_together(runs, stop, output);
+  };
   if (*kept) {
-    if (Status set = set_receive_cpu(options.receive_cpu); !set) {
-      return set;
-    }
-    return fault.run(options, stop, output);
+    Status set = set_receive_cpu(receive_cpu);
+    return set ? run() : set;
   }
-  Result<Topology> topology = Topology::make(options.receive_cpu);
+  Result<Topology> topology = Topology::make(receive_cpu);
   if (!topology) {
     return topology.error();
   }
-  Status ran = fault.run(options, stop, output);
+  Status ran = run();
   Status removed = topology->remove();
   return ran ? removed : ran;
 }

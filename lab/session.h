@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <vector>
+
 #include "base/result.h"
-#include "lab/faults/catalogue.h"
 #include "lab/progress.h"
 #include "lab/stop_signals.h"
+#include "lab/together.h"
 
 // The life of a lab: each of these holds the lab's lock for as long as it takes, needs root and first removes what a killed lab
 // has left behind.
@@ -13,8 +15,9 @@ namespace stallscope::lab {
 /// Makes the topology and leaves it until take_down; only sets the CPU that receives where it is up already.
 [[nodiscard]] base::Status bring_up(int receive_cpu, const Progress& progress);
 
-/// Runs a fault for its duration or until a stop. Uses the topology that is up, or makes one for itself and removes it.
-[[nodiscard]] base::Status run_fault(const Fault& fault, const RunOptions& options, StopSignals& stop, const RunOutput& output);
+/// Runs a fault, or several at the same time (run_together), for its duration or until a stop. Uses the topology that is up, or
+/// makes one for itself and removes it. All must have the same receiving CPU.
+[[nodiscard]] base::Status run_faults(const std::vector<FaultRun>& runs, StopSignals& stop, const RunOutput& output);
 
 /// Removes everything that any lab made.
 [[nodiscard]] base::Status take_down(const Progress& progress);

@@ -58,6 +58,10 @@ struct RunOptions {
   int receive_cpu = 0;
   std::int64_t period_ns = base::ns_per_s;
   std::int64_t duration_ns = 20 * base::ns_per_s;
+  /// When the first turn is due; a later turn of that schedule where it is not ready by then. 0: half a period after it is ready.
+  std::int64_t first_turn_ns = 0;
+  /// Whether a culprit gets the lab's cgroup, where the fault has none for it. Several faults at once would have to share it.
+  bool own_cgroup = true;
   /// The control: the same work without the damage.
   bool healthy = false;
 };

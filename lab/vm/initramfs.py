@@ -23,7 +23,7 @@ mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 for place in /dev/shm /run /tmp; do mount -t tmpfs tmpfs $place; done
 mount -t cgroup2 cgroup2 /sys/fs/cgroup
-echo +memory >/sys/fs/cgroup/cgroup.subtree_control
+echo +memory +cpu >/sys/fs/cgroup/cgroup.subtree_control
 mount -t tracefs tracefs /sys/kernel/tracing
 mount -t bpf bpf /sys/fs/bpf
 mount -t debugfs debugfs /sys/kernel/debug

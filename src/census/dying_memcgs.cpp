@@ -40,7 +40,7 @@ void check(const base::Status& status) {
   }
 }
 
-host::MemoryCgroups hierarchy() {
+host::CgroupHierarchy hierarchy() {
   const base::Result<std::string> mounts = base::read_file("/proc/self/mountinfo");
   if (!mounts) {
     throw std::runtime_error(mounts.error().message());
@@ -49,7 +49,7 @@ host::MemoryCgroups hierarchy() {
 }
 
 /// The directory of the cgroup this process is in.
-std::string own_cgroup(const host::MemoryCgroups& memory) {
+std::string own_cgroup(const host::CgroupHierarchy& memory) {
   const base::Result<std::string> memberships = base::read_file("/proc/self/cgroup");
   if (!memberships) {
     throw std::runtime_error(memberships.error().message());
@@ -87,7 +87,7 @@ void append_page(int file) {
 }  // namespace
 
 DyingMemcgs::DyingMemcgs() {
-  const host::MemoryCgroups memory = hierarchy();
+  const host::CgroupHierarchy memory = hierarchy();
   original_cgroup_ = own_cgroup(memory);
   cgroup_ = memory.mount_point + "/stallscope-census-test";
   std::error_code missing;

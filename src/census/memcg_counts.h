@@ -24,7 +24,7 @@ struct VisibleCgroup {
 
 /// The kernel's own counts. Nothing where a count is not known; each such case has its gap.
 struct MemcgCounts {
-  host::MemoryCgroups hierarchy;
+  host::CgroupHierarchy hierarchy;
   std::optional<std::int64_t> total;
   std::optional<std::int64_t> dying;
   std::optional<std::int64_t> visible;

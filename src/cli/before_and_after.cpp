@@ -44,11 +44,15 @@ BeforeAndAfter::BeforeAndAfter(std::optional<std::string> netns_path)
     : netns_path_(std::move(netns_path)), counters_(host::read_counters()), blocked_(census::read_blocked_threads("")) {
   if (netns_path_) {
     sockets_ = look_at_sockets(*netns_path_);
+    if (*sockets_) {
+      limited_servers_ = find_limited_servers(**sockets_);
+    }
   }
 }
 
 Status BeforeAndAfter::add_to(BundleWriter& bundle) const {
-  for (const auto& step : {&BeforeAndAfter::add_counters, &BeforeAndAfter::add_blocked_tasks, &BeforeAndAfter::add_sockets}) {
+  for (const auto& step : {&BeforeAndAfter::add_counters, &BeforeAndAfter::add_blocked_tasks, &BeforeAndAfter::add_sockets,
+                           &BeforeAndAfter::add_throttled_servers}) {
     if (const Status added = (this->*step)(bundle); !added) {
       return added.error();
     }
@@ -78,6 +82,17 @@ Status BeforeAndAfter::add_sockets(BundleWriter& bundle) const {
     return added.error();
   }
   return add_all(bundle, sockets_behind(**sockets_, *after));
+}
+
+Status BeforeAndAfter::add_throttled_servers(BundleWriter& bundle) const {
+  if (!limited_servers_) {
+    return base::ok();
+  }
+  if (!*limited_servers_) {
+    return bundle.add(
+        GapRecord{"CPU limits of cgroups", limited_servers_->error().reason, "Whether an application was throttled is not known."});
+  }
+  return add_all(bundle, throttled_since(**limited_servers_));
 }
 
 Status BeforeAndAfter::add_blocked_tasks(BundleWriter& bundle) const {

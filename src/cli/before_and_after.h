@@ -7,6 +7,7 @@
 
 #include "base/result.h"
 #include "census/blocked_tasks.h"
+#include "cli/throttled_servers.h"
 #include "cli/watched_sockets.h"
 #include "evidence/bundle.h"
 #include "host/counters.h"
@@ -26,12 +27,15 @@ class BeforeAndAfter {
  private:
   [[nodiscard]] base::Status add_counters(evidence::BundleWriter& bundle) const;
   [[nodiscard]] base::Status add_sockets(evidence::BundleWriter& bundle) const;
+  [[nodiscard]] base::Status add_throttled_servers(evidence::BundleWriter& bundle) const;
   [[nodiscard]] base::Status add_blocked_tasks(evidence::BundleWriter& bundle) const;
 
   std::optional<std::string> netns_path_;
   base::Result<std::vector<host::CounterValue>> counters_;
   base::Result<census::BlockedThreads> blocked_;
   std::optional<base::Result<SocketSnapshot>> sockets_;
+  /// Nothing where the sockets are not known either.
+  std::optional<base::Result<std::vector<LimitedServer>>> limited_servers_;
 };
 
 }  // namespace stallscope::cli

@@ -6,7 +6,9 @@
 
 #include <algorithm>
 #include <csignal>
+#include <cstdlib>
 #include <filesystem>
+#include <iterator>
 #include <string>
 #include <utility>
 #include <vector>
@@ -182,6 +184,79 @@ TEST_F(LabCommand, AHungTaskIsFreedByTheSignalThatEndsItsRun) {
   expect_all_gone();
 }
 
+/// How far the turns of two faults are from each other, as a part of the period: 0 to 0.5.
+double phase(const json& a, const json& b, std::int64_t period_ns) {
+  const std::int64_t apart_ns = std::abs(a.at("start_ns").get<std::int64_t>() - b.at("start_ns").get<std::int64_t>()) % period_ns;
+  return static_cast<double>(std::min(apart_ns, period_ns - apart_ns)) / static_cast<double>(period_ns);
+}
+
+TEST_F(LabCommand, TwoFaultsAtOnceTakeTurnsAndLeaveNothing) {
+  constexpr std::int64_t period_ns = 400 * base::ns_per_ms;
+  LabProcess lab({"run", "irq-off-section+softirq-vector", "--length", "20ms", "--period", "400ms", "--for", "2s"});
+  const std::vector<json> lines = lab.rest();
+  if (lab.exit_status() != exit_clean) {
+    ASSERT_THAT(lab.messages(), testing::HasSubstr("this kernel lacks"));
+    GTEST_SKIP() << "this kernel lacks what the faults need";
+  }
+  const auto of = [&](const char* type, const char* fault) {
+    std::vector<json> found;
+    std::copy_if(lines.begin(), lines.end(), std::back_inserter(found),
+                 [&](const json& line) { return line.at("type") == type && (fault == nullptr || line.at("fault") == fault); });
+    return found;
+  };
+  EXPECT_EQ(of("ready", nullptr).size(), 2U);
+  EXPECT_EQ(of("end", nullptr).size(), 2U);
+  const std::vector<json> irqs_off = of("stall", "irq-off-section");
+  const std::vector<json> softirq = of("stall", "softirq-vector");
+  ASSERT_FALSE(irqs_off.empty());
+  ASSERT_FALSE(softirq.empty());
+  EXPECT_EQ(irqs_off.front().at("rule"), "irq-off-section");
+  EXPECT_EQ(softirq.front().at("rule"), "softirq-vector");
+  // Half a period, less what a busy machine adds to either.
+  EXPECT_GT(phase(irqs_off.front(), softirq.front(), period_ns), 0.25);
+  expect_all_gone();
+}
+
+TEST_F(LabCommand, TwoFaultsAtOnceAreStoppedAndKilledLikeOne) {
+  const std::vector<std::string> arguments = {"run", "accept-overflow+unread-socket", "--period", "100ms", "--for", "60s"};
+  {
+    LabProcess lab(arguments);
+    ASSERT_TRUE(lab.next()) << lab.messages();
+    lab.signal(SIGTERM);
+    EXPECT_EQ(lab.rest().back().value("type", ""), "end");
+    EXPECT_EQ(lab.exit_status(), exit_clean);
+    expect_all_gone();
+  }
+  LabProcess lab(arguments);
+  ASSERT_TRUE(lab.next());
+  ASSERT_TRUE(lab.next());
+  lab.signal(SIGKILL);
+  EXPECT_EQ(lab.exit_status(), -SIGKILL);
+  EXPECT_TRUE(eventually([] { return process_names().empty(); }));
+  EXPECT_EQ(LabProcess({"down"}).exit_status(), exit_clean);
+  expect_all_gone();
+}
+
+TEST_F(LabCommand, AServerIsThrottledAsLongAsAskedWhereItsRequestMeetsAWholePeriod) {
+  LabProcess lab({"run", "cfs-throttled", "--length", "60ms", "--period", "500ms", "--for", "2s"});
+  const std::vector<json> lines = lab.rest();
+  if (lab.exit_status() != exit_clean) {
+    ASSERT_THAT(lab.messages(), testing::HasSubstr("this kernel lacks"));
+    GTEST_SKIP() << "this kernel lacks what the fault needs";
+  }
+  EXPECT_EQ(lines.front().at("quota_period_ns"), 72 * base::ns_per_ms);
+  std::int64_t longest_ns = 0;
+  for (const json& line : lines) {
+    longest_ns = std::max(longest_ns, line.value("length_ns", std::int64_t{0}));
+    if (line.at("type") == "stall") {
+      EXPECT_GT(line.at("answer_ns"), line.at("length_ns"));
+    }
+  }
+  // The kernel looks at the tick whether the quota is used up: the rest of the period can be shorter by that.
+  EXPECT_GE(longest_ns, 45 * base::ns_per_ms);
+  expect_all_gone();
+}
+
 TEST_F(LabCommand, ASecondLabNamesTheFirst) {
   LabProcess first(small_run("60s"));
   ASSERT_EQ(first.next().value_or(json()).value("type", ""), "ready");
@@ -210,6 +285,11 @@ TEST_F(LabCommand, BadInputIsRefusedBeforeAnythingIsMade) {
       {{"run", "memcg-stat-flush", "--for", "0"}, "--for 0"},
       {{"run", "memcg-stat-flush", "--period", "1y"}, "--period 1y"},
       {{"run", "memcg-stat-flush", "--cpu", "99999"}, "--cpu 99999"},
+      {{"run", "irq-off-section+no-such-fault"}, "no-such-fault"},
+      {{"run", "irq-off-section+irq-off-section"}, "beside itself"},
+      {{"run", "memcg-stat-flush+numa-stat-read"}, "zombie"},
+      {{"run", "irq-off-section+softirq-vector", "--zombies", "5"}, "--zombies"},
+      {{"run", "irq-off-section+softirq-vector", "--length", "501ms"}, "--length 501ms"},
       {{"up", "--receive-cpu", "-1"}, "--receive-cpu -1"},
   };
   for (const auto& [arguments, named] : cases) {

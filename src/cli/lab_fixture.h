@@ -24,6 +24,7 @@
 #include "base/owned_fd.h"
 #include "base/units.h"
 #include "cli/commands.h"
+#include "host/cgroups.h"
 #include "host/mounts.h"
 #include "lab/memory_hierarchy.h"
 #include "lab/pin_file.h"
@@ -171,6 +172,7 @@ class LabCommand : public testing::Test {
       EXPECT_FALSE(std::filesystem::exists(std::string("/run/netns/stallscope-") + name)) << name;
     }
     EXPECT_FALSE(std::filesystem::exists(hierarchy_.lab_cgroup()));
+    EXPECT_FALSE(std::filesystem::exists(host::find_cgroups({}, "cpu").mount_point + "/stallscope-throttled"));
     EXPECT_FALSE(std::filesystem::exists(pin_path_));
     EXPECT_FALSE(std::filesystem::exists("/run/stallscope-lab.lock"));
     EXPECT_FALSE(std::filesystem::exists(lab::undo_directory));

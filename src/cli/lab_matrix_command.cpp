@@ -47,9 +47,8 @@ constexpr std::int64_t least_period_ns = 2 * base::ns_per_s;
 constexpr std::int64_t probes_per_stall = 10;
 constexpr std::string_view case_bundle = "case.stall";
 
-std::int64_t period_of(const lab::Fault& fault) {
-  return std::max(least_period_ns, fault.turn_ns);
-}
+/// Tried beside the faults: in each, two causes stall one CPU in turns, and each has to get its own.
+constexpr std::array<std::string_view, 2> pairs = {"irq-off-section+softirq-vector", "bh-off-section+memcg-stat-flush"};
 
 struct MatrixOptions {
   std::vector<std::string> fault_ids;
@@ -63,11 +62,20 @@ struct MatrixOptions {
   std::string keep;
 };
 
+/// A fault, or two at once.
 struct Case {
-  const lab::Fault* fault = nullptr;
+  std::vector<const lab::Fault*> faults;
   std::int64_t length_ns = 0;
   bool healthy = false;
 };
+
+std::int64_t period_of(const Case& tried) {
+  std::int64_t period_ns = least_period_ns;
+  for (const lab::Fault* fault : tried.faults) {
+    period_ns = std::max(period_ns, fault->turn_ns);
+  }
+  return period_ns;
+}
 
 struct CaseResult {
   Case tried;
@@ -106,32 +114,40 @@ class ScratchDirectory {
   std::string path_;
 };
 
-/// A fault that runs in a child until it is stopped, and the ground truth it has told.
+/// What runs in a child until it is stopped, and the ground truth it has told.
 class RunningFault {
  public:
   [[nodiscard]] static Result<RunningFault> start(const Case& tried, const MatrixOptions& options) {
-    Result<lab::Settings> settings = lab::complete_settings(*tried.fault, tried.length_ns, {});
-    if (!settings) {
-      return settings.error();
+    std::vector<lab::FaultRun> runs;
+    for (const lab::Fault* fault : tried.faults) {
+      Result<lab::Settings> settings = lab::complete_settings(*fault, tried.length_ns, {});
+      if (!settings) {
+        return settings.error();
+      }
+      runs.push_back({fault,
+                      {.settings = std::move(*settings),
+                       .cpu = options.cpu,
+                       .receive_cpu = options.cpu,
+                       .period_ns = period_of(tried),
+                       .duration_ns = 2 * patience_ns,
+                       .healthy = tried.healthy}});
     }
-    const lab::RunOptions run{.settings = std::move(*settings),
-                              .cpu = options.cpu,
-                              .receive_cpu = options.cpu,
-                              .period_ns = period_of(*tried.fault),
-                              .duration_ns = 2 * patience_ns,
-                              .healthy = tried.healthy};
     Result<lab::ChildProcess> child = lab::ChildProcess::start("lab-matrix", [&](const lab::ReportPipe& pipe) -> Status {
       Result<lab::StopSignals> stop = lab::StopSignals::block();
-      return stop ? lab::run_fault(*tried.fault, run, *stop, {pipe.fd(), [](std::string_view) {}}) : stop.error();
+      return stop ? lab::run_faults(runs, *stop, {pipe.fd(), [](std::string_view) {}}) : stop.error();
     });
-    return child ? Result<RunningFault>(RunningFault(std::move(*child))) : child.error();
+    return child ? Result<RunningFault>(RunningFault(std::move(*child), tried.faults.size())) : child.error();
   }
 
-  /// Waits until the fault is in place.
+  /// Waits until all of it is in place.
   [[nodiscard]] Status ready() {
     std::string line;
-    if (child_.next_line(line, -1, base::monotonic_ns() + patience_ns) == lab::ChildProcess::Event::line) {
-      return base::ok();
+    const std::int64_t deadline_ns = base::monotonic_ns() + patience_ns;
+    while (child_.next_line(line, -1, deadline_ns) == lab::ChildProcess::Event::line) {
+      take(line);
+      if (ready_count_ == fault_count_) {
+        return base::ok();
+      }
     }
     child_.ask_to_stop();
     Status ended = child_.finish();
@@ -141,21 +157,31 @@ class RunningFault {
   /// The lines of the ground truth.
   [[nodiscard]] Result<std::vector<json>> stop() {
     child_.ask_to_stop();
-    std::vector<json> lines;
     std::string line;
     const std::int64_t deadline_ns = base::monotonic_ns() + patience_ns;
     while (child_.next_line(line, -1, deadline_ns) == lab::ChildProcess::Event::line) {
-      lines.push_back(json::parse(line, nullptr, /*allow_exceptions=*/false));
+      take(line);
     }
     if (const Status ended = child_.finish(); !ended) {
       return ended.error();
     }
-    return lines;
+    return std::move(lines_);
   }
 
  private:
-  explicit RunningFault(lab::ChildProcess child) : child_(std::move(child)) {}
+  RunningFault(lab::ChildProcess child, std::size_t fault_count) : child_(std::move(child)), fault_count_(fault_count) {}
+
+  void take(const std::string& line) {
+    lines_.push_back(json::parse(line, nullptr, /*allow_exceptions=*/false));
+    if (lines_.back().is_object() && lines_.back().value("type", "") == "ready") {
+      ++ready_count_;
+    }
+  }
+
   lab::ChildProcess child_;
+  std::size_t fault_count_ = 1;
+  std::size_t ready_count_ = 0;
+  std::vector<json> lines_;
 };
 
 Status try_case(const MatrixOptions& options, RunningFault& fault, const std::string& directory, CaseResult& result) {
@@ -164,7 +190,7 @@ Status try_case(const MatrixOptions& options, RunningFault& fault, const std::st
   recording.target = lab::node_address;
   recording.probe_netns = lab::client_netns;
   recording.probe_cpu = options.probe_cpu;
-  recording.duration_ns = options.stalls * period_of(*tried.fault);
+  recording.duration_ns = options.stalls * period_of(tried);
   recording.bundle_path = directory + "/" + std::string(case_bundle);
   recording.probe_interval_ns = std::min(recording.probe_interval_ns, tried.length_ns / probes_per_stall);
   recording.read_cost = false;
@@ -178,9 +204,10 @@ Status try_case(const MatrixOptions& options, RunningFault& fault, const std::st
     return truth ? evidence.error() : truth.error();
   }
   result.truth = std::move(*truth);
-  result.score =
-      score(tried.healthy ? std::vector<TrueStall>{} : true_stalls(result.truth), *evidence, diagnose::diagnose(*evidence),
-            tried.fault->stalls_while_preparing ? std::optional(lab_turns(result.truth)) : std::nullopt);
+  const bool only_within =
+      std::any_of(tried.faults.begin(), tried.faults.end(), [](const lab::Fault* one) { return one->stalls_while_preparing; });
+  result.score = score(tried.healthy ? std::vector<TrueStall>{} : true_stalls(result.truth), *evidence,
+                       diagnose::diagnose(*evidence), only_within ? std::optional(lab_turns(result.truth)) : std::nullopt);
   return base::ok();
 }
 
@@ -190,7 +217,8 @@ std::string case_name(const Case& tried) {
 
 /// A control, or a fault that shows that something does no harm.
 bool causes_nothing(const Case& tried) {
-  return tried.healthy || tried.fault->expected_rule == lab::blames_nothing;
+  return tried.healthy || std::all_of(tried.faults.begin(), tried.faults.end(),
+                                      [](const lab::Fault* one) { return one->expected_rule == lab::blames_nothing; });
 }
 
 bool right(const CaseResult& result) {
@@ -202,7 +230,7 @@ Status put_away(const CaseResult& result, const MatrixOptions& options, int run,
   const std::filesystem::path bundle = std::filesystem::path(directory) / case_bundle;
   std::error_code error;
   if (!right(result) && !options.keep.empty() && std::filesystem::exists(bundle, error)) {
-    std::string name = fmt::format("{}/{}-{}-{}", options.keep, result.tried.fault->id, case_name(result.tried), run);
+    std::string name = fmt::format("{}/{}-{}-{}", options.keep, lab::join_ids(result.tried.faults), case_name(result.tried), run);
     std::erase(name, ' ');
     std::filesystem::copy_file(bundle, name + ".stall", std::filesystem::copy_options::overwrite_existing, error);
     if (error) {
@@ -250,24 +278,26 @@ std::string tally(const std::vector<std::string>& causes) {
   return text;
 }
 
-constexpr const char* row_format = "{:<20} {:>8} {:>6} {:>6} {:>6} {:>5} {:>4} {:>6} {:>7} {:>5}  {}\n";
+constexpr const char* row_format = "{:<{}} {:>8} {:>6} {:>6} {:>6} {:>5} {:>4} {:>6} {:>7} {:>5}  {}\n";
 
-void print_heading() {
-  fmt::print(row_format, "fault", "case", "stalls", "found", "cause", "mode", "CPU", "length", "process", "file", "blamed on");
+void print_heading(std::size_t width) {
+  fmt::print(row_format, "fault", width, "case", "stalls", "found", "cause", "mode", "CPU", "length", "process", "file",
+             "blamed on");
 }
 
-void print_row(const CaseResult& result) {
+void print_row(const CaseResult& result, std::size_t width) {
+  const std::string fault = lab::join_ids(result.tried.faults);
   const MatrixScore& score = result.score;
   const std::string name = case_name(result.tried);
   if (result.unavailable) {
-    fmt::print("{:<20} {:>8}  not here: {}\n", result.tried.fault->id, name, result.unavailable->message());
+    fmt::print("{:<{}} {:>8}  not here: {}\n", fault, width, name, result.unavailable->message());
   } else if (causes_nothing(result.tried)) {
-    fmt::print("{:<20} {:>8}  {}\n", result.tried.fault->id, name,
+    fmt::print("{:<{}} {:>8}  {}\n", fault, width, name,
                score.invented_count == 0 ? "no finding" : "WRONG: " + tally(score.invented_causes));
   } else {
     std::string blamed = tally(score.blamed);
     blamed += score.invented_count == 0 ? "" : "; invented: " + tally(score.invented_causes);
-    fmt::print(row_format, result.tried.fault->id, name, score.stall_count, score.found_count, score.cause_count, score.mode_count,
+    fmt::print(row_format, fault, width, name, score.stall_count, score.found_count, score.cause_count, score.mode_count,
                score.cpu_count, score.length_count, score.holder_count, score.file_count,
                (right(result) ? "" : "WRONG: ") + blamed);
   }
@@ -277,7 +307,7 @@ void print_row(const CaseResult& result) {
 json json_of(const CaseResult& result, int run) {
   const MatrixScore& score = result.score;
   return {{"run", run},
-          {"fault", result.tried.fault->id},
+          {"fault", lab::join_ids(result.tried.faults)},
           {"length_ns", result.tried.length_ns},
           {"healthy", result.tried.healthy},
           {"unavailable", result.unavailable ? json(result.unavailable->message()) : json(nullptr)},
@@ -296,16 +326,20 @@ json json_of(const CaseResult& result, int run) {
 }
 
 Result<std::vector<Case>> cases_of(const MatrixOptions& options) {
-  std::vector<const lab::Fault*> chosen;
-  for (const std::string& id : options.fault_ids) {
-    const Result<const lab::Fault*> fault = lab::find_fault(id);
-    if (!fault) {
-      return fault.error();
+  std::vector<std::string> ids = options.fault_ids;
+  if (ids.empty()) {
+    for (const lab::Fault* fault : lab::faults()) {
+      ids.emplace_back(fault->id);
     }
-    chosen.push_back(*fault);
+    ids.insert(ids.end(), pairs.begin(), pairs.end());
   }
-  if (chosen.empty()) {
-    chosen.assign(lab::faults().begin(), lab::faults().end());
+  std::vector<std::vector<const lab::Fault*>> chosen;
+  for (const std::string& id : ids) {
+    const Result<std::vector<const lab::Fault*>> faults = lab::find_faults(id);
+    if (!faults) {
+      return faults.error();
+    }
+    chosen.push_back(*faults);
   }
   std::vector<std::int64_t> lengths;
   for (const std::string& text : options.lengths) {
@@ -316,11 +350,11 @@ Result<std::vector<Case>> cases_of(const MatrixOptions& options) {
     lengths.push_back(*length);
   }
   std::vector<Case> cases;
-  for (const lab::Fault* fault : chosen) {
+  for (const std::vector<const lab::Fault*>& faults : chosen) {
     for (const std::int64_t length_ns : lengths) {
-      cases.push_back({fault, length_ns, false});
+      cases.push_back({faults, length_ns, false});
     }
-    cases.push_back({fault, lengths.back(), true});
+    cases.push_back({faults, lengths.back(), true});
   }
   return cases;
 }
@@ -344,8 +378,12 @@ Result<int> run_matrix(const MatrixOptions& options) {
   std::int64_t wrong_count = 0;
   std::int64_t unavailable_count = 0;
   std::int64_t foreign_count = 0;
+  std::size_t width = 0;
+  for (const Case& tried : *cases) {
+    width = std::max(width, lab::join_ids(tried.faults).size());
+  }
   if (!options.json) {
-    print_heading();
+    print_heading(width);
   }
   for (int run = 1; run <= options.runs; ++run) {
     for (const Case& tried : *cases) {
@@ -363,7 +401,7 @@ Result<int> run_matrix(const MatrixOptions& options) {
         fmt::print("{}\n", json_of(result, run).dump());
         static_cast<void>(std::fflush(stdout));
       } else {
-        print_row(result);
+        print_row(result, width);
       }
     }
   }
@@ -382,7 +420,7 @@ void add_lab_matrix(CLI::App& lab, int& exit_status) {
   constexpr int most_runs = 100;
   CLI::App* command = lab.add_subcommand("matrix", "Cause every fault and its control, diagnose each, and compare with the truth");
   const auto options = std::make_shared<MatrixOptions>();
-  command->add_option("fault", options->fault_ids, "Faults to try (default: all)");
+  command->add_option("fault", options->fault_ids, "Faults to try, or two at once: FAULT+FAULT (default: all, and two pairs)");
   command->add_option("--lengths", options->lengths, "Lengths of the stalls, joined by commas: 10ms to 500ms")
       ->delimiter(',')
       ->capture_default_str();
@@ -405,7 +443,8 @@ void add_lab_matrix(CLI::App& lab, int& exit_status) {
       "\n"
       "EXAMPLES\n"
       "  sudo stallscope lab matrix\n"
-      "  sudo stallscope lab matrix irq-off-section --lengths 10ms,500ms --stalls 10");
+      "  sudo stallscope lab matrix irq-off-section --lengths 10ms,500ms --stalls 10\n"
+      "  sudo stallscope lab matrix irq-off-section+softirq-vector");
   command->callback([options, &exit_status] {
     const Result<int> status = run_matrix(*options);
     exit_status = status ? *status : report_lab(status.error());

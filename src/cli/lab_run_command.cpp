@@ -123,16 +123,32 @@ Result<lab::RunOptions> parse_options(const lab::Fault& fault, const CommonArgum
                          .healthy = common.healthy};
 }
 
-Status run(const lab::Fault& fault, const CommonArguments& common, const FaultArguments& own) {
-  const Result<lab::RunOptions> options = parse_options(fault, common, own);
-  if (!options) {
-    return options.error();
+Status run(const std::vector<const lab::Fault*>& faults, const CommonArguments& common, const FaultArguments& own) {
+  std::vector<lab::FaultRun> runs;
+  for (const lab::Fault* fault : faults) {
+    Result<lab::RunOptions> options = parse_options(*fault, common, own);
+    if (!options) {
+      return options.error();
+    }
+    runs.push_back({fault, std::move(*options)});
   }
   Result<lab::StopSignals> stop = lab::StopSignals::block();
   if (!stop) {
     return stop.error();
   }
-  return lab::run_fault(fault, *options, *stop, {STDOUT_FILENO, tell_lab_progress});
+  return lab::run_faults(runs, *stop, {STDOUT_FILENO, tell_lab_progress});
+}
+
+/// What is no fault to CLI11: "A+B", or one that there is none of.
+Status run_by_name(const std::vector<std::string>& words, const CommonArguments& common) {
+  const Result<std::vector<const lab::Fault*>> faults = lab::find_faults(words.empty() ? "FAULT" : words.front());
+  if (!faults) {
+    return faults.error();
+  }
+  if (words.size() > 1) {
+    return base::Error{"use", words[1], fmt::format("{} takes the options that every fault has", words.front()), ""};
+  }
+  return run(*faults, common, {});
 }
 
 void add_common_options(CLI::App& command, CommonArguments& arguments, std::string_view healthy_help) {
@@ -184,7 +200,7 @@ void add_fault(CLI::App& run_command, const lab::Fault& fault, const std::shared
                   "  sudo stallscope lab run {0} --length 50ms --period 500ms --for 1m\n"
                   "  sudo stallscope lab run {0} --healthy",
                   fault.id));
-  command->callback([&fault, common, own, &exit_status] { exit_status = report_lab(run(fault, *common, *own)); });
+  command->callback([&fault, common, own, &exit_status] { exit_status = report_lab(run({&fault}, *common, *own)); });
 }
 
 }  // namespace
@@ -212,22 +228,23 @@ void add_lab_run(CLI::App& lab, int& exit_status) {
   command->footer(
       "'stallscope lab run FAULT --help' explains the options of a fault. The topology\n"
       "is made if it is not up. Whatever ends the run, all it made is removed.\n"
+      "FAULT+FAULT causes both, half a period apart; it takes the options above.\n"
       "\n"
       "EXAMPLES\n"
       "  Stall CPU 0 for about 100 ms once a second, for 20 s:\n"
       "    sudo stallscope lab run memcg-stat-flush\n"
       "  Stall CPU 1 for about 20 ms five times a second while CPU 0 receives:\n"
       "    sudo stallscope lab run memcg-stat-flush --length 20ms --cpu 1 --receive-cpu 0 --period 200ms\n"
+      "  Two causes at once, each on CPU 0 once a second:\n"
+      "    sudo stallscope lab run irq-off-section+softirq-vector --length 50ms\n"
       "  The healthy control:\n"
       "    sudo stallscope lab run memcg-stat-flush --healthy");
-  // A fault that there is none of is no usage error to CLI11's mind but a word left over; it is told here with the faults named.
+  // A fault that is no subcommand is no usage error to CLI11's mind but a word left over.
   command->require_subcommand(0, 1);
   command->allow_extras();
-  command->callback([command, &exit_status] {
+  command->callback([command, common, &exit_status] {
     if (command->get_subcommands().empty()) {
-      const std::vector<std::string> words = command->remaining();
-      const Result<const lab::Fault*> fault = lab::find_fault(words.empty() ? "FAULT" : words.front());
-      exit_status = report_lab(fault ? base::ok() : Status(fault.error()));
+      exit_status = report_lab(run_by_name(command->remaining(), *common));
     }
   });
 }

@@ -15,7 +15,7 @@ namespace stallscope::evidence {
 /// "stal" in ASCII: SQLite's application_id, by which file(1) and we tell a bundle from another database.
 inline constexpr std::int32_t bundle_application_id = 0x7374616c;
 /// Raised with every change of the tables. A reader refuses any other version and says so.
-inline constexpr std::int32_t bundle_version = 3;
+inline constexpr std::int32_t bundle_version = 4;
 
 /// Writes a bundle while it is recorded. Records are buffered in one transaction and become durable with commit(); whatever ends
 /// the process, the file holds what the last commit wrote and opens. Between a commit() and the next record the bundle is that one
@@ -61,6 +61,7 @@ class BundleWriter {
   [[nodiscard]] base::Status add(const BlockedTaskRecord& task);
   [[nodiscard]] base::Status add(const SettingRecord& setting);
   [[nodiscard]] base::Status add(const SocketRecord& socket);
+  [[nodiscard]] base::Status add(const ThrottledCgroupRecord& cgroup);
   [[nodiscard]] base::Status add(const GapRecord& gap);
   /// A later count for the same place replaces the earlier.
   [[nodiscard]] base::Status add(const LossRecord& loss);

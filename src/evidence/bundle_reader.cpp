@@ -360,6 +360,7 @@ class Reader {
     then([&] { return read_all(evidence.blocked_tasks); });
     then([&] { return read_all(evidence.settings); });
     then([&] { return read_all(evidence.sockets); });
+    then([&] { return read_all(evidence.throttled_cgroups); });
     then([&] { return read_all(evidence.gaps); });
     then([&] { return read_all(evidence.losses); });
     if (!status) {

@@ -40,6 +40,7 @@ TEST(RoundTrip, TestsEveryColumn) {
   expect_no_defaults(evidence.blocked_tasks.front());
   expect_no_defaults(evidence.settings.front());
   expect_no_defaults(evidence.sockets.front());
+  expect_no_defaults(evidence.throttled_cgroups.front());
   expect_no_defaults(evidence.gaps.front());
   expect_no_defaults(evidence.losses.front());
 }

@@ -292,7 +292,8 @@ class BundleWriter::Impl {
   std::tuple<Insert<OnlyRow<RunRecord>>, Insert<ProbeRecord>, Insert<PacketRecord>, Insert<WaitRecord>, Insert<OccupantRow>,
              Insert<StackFrameRow>, Insert<SampleRecord>, Insert<FlushRecord>, Insert<OnlyRow<MemcgCensusRecord>>,
              Insert<PinningFileRecord>, Insert<StatReadRecord>, Insert<MemoryRecord>, Insert<SlabRecord>, Insert<CounterRecord>,
-             Insert<BlockedTaskRecord>, Insert<SettingRecord>, Insert<SocketRecord>, Insert<GapRecord>, Insert<LossRecord>>
+             Insert<BlockedTaskRecord>, Insert<SettingRecord>, Insert<SocketRecord>, Insert<ThrottledCgroupRecord>,
+             Insert<GapRecord>, Insert<LossRecord>>
       inserts_;
   std::unordered_map<std::string, std::int64_t> stack_ids_;
   std::int64_t next_wait_id_ = 1;
@@ -373,6 +374,9 @@ Status BundleWriter::add(const SettingRecord& setting) {
 }
 Status BundleWriter::add(const SocketRecord& socket) {
   return impl_->write(socket);
+}
+Status BundleWriter::add(const ThrottledCgroupRecord& cgroup) {
+  return impl_->write(cgroup);
 }
 Status BundleWriter::add(const GapRecord& gap) {
   return impl_->write(gap);

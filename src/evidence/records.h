@@ -337,6 +337,29 @@ struct SocketRecord {
   friend bool operator==(const SocketRecord&, const SocketRecord&) = default;
 };
 
+/// A cgroup with a limit on its CPU time that was throttled while it was recorded: one that has a process with a socket in the
+/// network namespace that was watched, itself or in a cgroup below.
+struct ThrottledCgroupRecord {
+  /// Path in the CPU controller's hierarchy (cgroup v1) or in the unified one.
+  std::string cgroup;
+  /// CPU time per period, over all CPUs.
+  std::int64_t quota_ns = 0;
+  std::int64_t period_ns = 0;
+  /// Periods in which something in it ran, and of them those in which it used up its quota.
+  std::int64_t period_count = 0;
+  std::int64_t throttled_count = 0;
+  /// For how long it was throttled, summed over the CPUs.
+  std::int64_t throttled_ns = 0;
+  /// Its processes with such a socket; and one of them, if possible with a socket that accepts connections.
+  std::int32_t process_count = 0;
+  std::int32_t pid = 0;
+  std::string comm;
+  std::string protocol;
+  std::string local_address;
+
+  friend bool operator==(const ThrottledCgroupRecord&, const ThrottledCgroupRecord&) = default;
+};
+
 /// Something that could not be observed. Absence of such evidence is "unknown", never "no".
 struct GapRecord {
   /// What: a short noun phrase ("kernel stacks").
@@ -375,6 +398,7 @@ struct Evidence {
   std::vector<BlockedTaskRecord> blocked_tasks;
   std::vector<SettingRecord> settings;
   std::vector<SocketRecord> sockets;
+  std::vector<ThrottledCgroupRecord> throttled_cgroups;
   std::vector<GapRecord> gaps;
   std::vector<LossRecord> losses;
 

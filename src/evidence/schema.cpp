@@ -143,6 +143,7 @@ const std::vector<std::string>& create_statements() {
                                                       create_table<BlockedTaskRecord>(),
                                                       create_table<SettingRecord>(),
                                                       create_table<SocketRecord>(),
+                                                      create_table<ThrottledCgroupRecord>(),
                                                       create_table<GapRecord>(),
                                                       create_table<LossRecord>(),
                                                       std::string(view_late_probes),

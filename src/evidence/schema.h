@@ -336,6 +336,26 @@ struct Table<SocketRecord> : TableDefaults {
 };
 
 template <>
+struct Table<ThrottledCgroupRecord> : TableDefaults {
+  using Row = ThrottledCgroupRecord;
+  static constexpr std::string_view name = "throttled_cgroup";
+  static constexpr std::string_view about =
+      "A cgroup that used up its CPU quota meanwhile, and has a process with a socket in the watched network namespace.";
+  static constexpr std::tuple columns{
+      Column{"cgroup", &Row::cgroup, any_integer, "path in the CPU controller's hierarchy (v1) or the unified one"},
+      Column{"quota_ns", &Row::quota_ns, nanoseconds, "CPU time per period, over all CPUs"},
+      Column{"period_ns", &Row::period_ns, nanoseconds, ""},
+      Column{"period_count", &Row::period_count, counts, "periods in which something in it ran"},
+      Column{"throttled_count", &Row::throttled_count, counts, "of them, those in which it used up its quota"},
+      Column{"throttled_ns", &Row::throttled_ns, nanoseconds, "how long it was throttled, summed over the CPUs"},
+      Column{"process_count", &Row::process_count, counts, "with such a socket"},
+      Column{"pid", &Row::pid, process_ids, "of one of them"},
+      Column{"comm", &Row::comm, any_integer, ""},
+      Column{"protocol", &Row::protocol, any_integer, "of its socket: tcp, tcp6, udp, udp6"},
+      Column{"local_address", &Row::local_address, any_integer, ""}};
+};
+
+template <>
 struct Table<BlockedTaskRecord> : TableDefaults {
   static constexpr std::string_view name = "blocked_task";
   static constexpr std::string_view about = "A thread in uninterruptible sleep that did not run while it was recorded.";

@@ -70,6 +70,8 @@ Evidence complete_evidence() {
   // In order of names, as they are read back.
   evidence.settings = {{"kernel.hung_task_panic", 1}, {"kernel.hung_task_timeout_secs", 120}};
   evidence.sockets = {{"udp", "10.0.1.2:53", true, 1, 212'992, 17, 48'213, 911, "resolver"}};
+  evidence.throttled_cgroups = {
+      {"/kubepods/web", 20'000'000, 120'000'000, 40, 38, 3'800'000'000, 2, 911, "web", "tcp", "10.0.1.2:80"}};
   evidence.gaps = {{"kernel stacks", "kptr_restrict is 2", "functions have no names"}};
   evidence.losses = {{"ring buffer", 12}};
   return evidence;
@@ -101,6 +103,7 @@ void write_evidence(const std::string& path, const Evidence& evidence) {
   add_all(evidence.blocked_tasks);
   add_all(evidence.settings);
   add_all(evidence.sockets);
+  add_all(evidence.throttled_cgroups);
   add_all(evidence.gaps);
   add_all(evidence.losses);
   require(writer.commit());

@@ -19,29 +19,29 @@ bool has_word(const std::vector<std::string_view>& words, std::string_view wante
   return std::find(words.begin(), words.end(), wanted) != words.end();
 }
 
-bool controls_memory(const FileTree& files, const Mount& mount) {
+bool controls(const FileTree& files, const Mount& mount, std::string_view controller) {
   if (mount.filesystem == "cgroup") {
-    return has_word(base::split(mount.super_options, ','), "memory");
+    return has_word(base::split(mount.super_options, ','), controller);
   }
   if (mount.filesystem != "cgroup2") {
     return false;
   }
   const std::string controllers = files.read_line(mount.mount_point + "/cgroup.controllers").value_or("");
-  return has_word(base::split_fields(controllers), "memory");
+  return has_word(base::split_fields(controllers), controller);
 }
 
 }  // namespace
 
-MemoryCgroups find_memory_cgroups(const FileTree& files, const std::vector<Mount>& mounts) {
-  MemoryCgroups found;
+CgroupHierarchy find_cgroups(const FileTree& files, const std::vector<Mount>& mounts, std::string_view controller) {
+  CgroupHierarchy found;
   for (const Mount& mount : mounts) {
     const bool shows_root = mount.root == "/";
-    if ((found.version == 0 || (shows_root && !found.whole)) && controls_memory(files, mount)) {
-      found = {mount.filesystem == "cgroup" ? 1 : 2, mount.mount_point == "/" ? "" : mount.mount_point, "", shows_root};
+    if ((found.version == 0 || (shows_root && !found.whole)) && controls(files, mount, controller)) {
+      found = {mount.filesystem == "cgroup" ? 1 : 2, mount.mount_point == "/" ? "" : mount.mount_point, "", shows_root, mount.root};
     }
   }
   if (found.version == 0) {
-    found.reason = "no mounted cgroup hierarchy has the memory controller";
+    found.reason = "no mounted cgroup hierarchy has the " + std::string(controller) + " controller";
   }
   std::error_code unreadable;
   const std::filesystem::path cgroup_namespace = std::filesystem::read_symlink(files.path("/proc/self/ns/cgroup"), unreadable);
@@ -51,9 +51,17 @@ MemoryCgroups find_memory_cgroups(const FileTree& files, const std::vector<Mount
   return found;
 }
 
-MemoryCgroups find_memory_cgroups(const FileTree& files) {
+CgroupHierarchy find_memory_cgroups(const FileTree& files, const std::vector<Mount>& mounts) {
+  return find_cgroups(files, mounts, "memory");
+}
+
+CgroupHierarchy find_cgroups(const FileTree& files, std::string_view controller) {
   const base::Result<std::vector<Mount>> mounts = read_mounts(files);
-  return mounts ? find_memory_cgroups(files, *mounts) : MemoryCgroups{0, "", mounts.error().message(), false};
+  return mounts ? find_cgroups(files, *mounts, controller) : CgroupHierarchy{0, "", mounts.error().message(), false, "/"};
+}
+
+CgroupHierarchy find_memory_cgroups(const FileTree& files) {
+  return find_cgroups(files, "memory");
 }
 
 }  // namespace stallscope::host

@@ -16,7 +16,7 @@ TEST(FindMemoryCgroups, TakesVersion1WhereBothAreMounted) {
            "33 31 0:32 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"
            "34 31 0:33 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,relatime,memory\n")
       .add("/sys/fs/cgroup/unified/cgroup.controllers", "\n");
-  const MemoryCgroups found = find_memory_cgroups(tree.files());
+  const CgroupHierarchy found = find_memory_cgroups(tree.files());
   EXPECT_EQ(found.version, 1);
   EXPECT_EQ(found.mount_point, "/sys/fs/cgroup/memory");
 }
@@ -25,7 +25,7 @@ TEST(FindMemoryCgroups, TakesVersion2OnlyWithTheController) {
   FakeTree tree;
   tree.add("/proc/self/mountinfo", "32 31 0:31 / /sys/fs/cg\\040roup rw - cgroup2 cgroup2 rw\n")
       .add("/sys/fs/cg roup/cgroup.controllers", "cpuset cpu io memory pids\n");
-  const MemoryCgroups found = find_memory_cgroups(tree.files());
+  const CgroupHierarchy found = find_memory_cgroups(tree.files());
   EXPECT_EQ(found.version, 2);
   EXPECT_EQ(found.mount_point, "/sys/fs/cg roup");
   tree.add("/sys/fs/cg roup/cgroup.controllers", "cpuset memory_pressure\n");
@@ -36,7 +36,7 @@ TEST(FindMemoryCgroups, SaysWhyThereIsNone) {
   FakeTree tree;
   EXPECT_NE(find_memory_cgroups(tree.files()).reason.find("mountinfo"), std::string::npos);
   tree.add("/proc/self/mountinfo", "proc\n\\\n\\04 \\9 cgroup cpu\n");
-  const MemoryCgroups none = find_memory_cgroups(tree.files());
+  const CgroupHierarchy none = find_memory_cgroups(tree.files());
   EXPECT_EQ(none.version, 0);
   EXPECT_NE(none.reason, "");
 }
@@ -46,7 +46,7 @@ TEST(FindMemoryCgroups, PrefersTheWholeHierarchyToABindMountOfAPart) {
   tree.add("/proc/self/mountinfo",
            "32 31 0:33 /pod /pod/cgroup rw - cgroup cgroup rw,memory\n"
            "34 31 0:33 / /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n");
-  const MemoryCgroups found = find_memory_cgroups(tree.files());
+  const CgroupHierarchy found = find_memory_cgroups(tree.files());
   EXPECT_EQ(found.mount_point, "/sys/fs/cgroup/memory");
   EXPECT_TRUE(found.whole);
 }

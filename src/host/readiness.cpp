@@ -69,7 +69,7 @@ Check test_symbols(const HostFacts& facts) {
   return check;
 }
 
-Check test_memory_cgroups(const MemoryCgroups& memory_cgroups) {
+Check test_memory_cgroups(const CgroupHierarchy& memory_cgroups) {
   Check check{"memory cgroups", Need::wanted, Presence::present, "are counted, live and dying", "", "", "", "", ""};
   if (memory_cgroups.version != 0) {
     check.purpose += ": version " + std::to_string(memory_cgroups.version) + " at " + memory_cgroups.mount_point;

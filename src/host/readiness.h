@@ -23,7 +23,7 @@ struct SymbolFacts {
 struct HostFacts {
   Kernel kernel;
   Capabilities capabilities;
-  MemoryCgroups memory_cgroups;
+  CgroupHierarchy memory_cgroups;
   SymbolFacts symbols;
   std::vector<HookState> hooks;
 };

@@ -153,18 +153,28 @@ base::Result<std::vector<CounterValue>> read_listen_counters(const FileTree& fil
   return counters;
 }
 
-std::map<std::uint64_t, SocketOwner> find_socket_owners(const std::set<std::uint64_t>& inodes) {
-  std::map<std::uint64_t, SocketOwner> owners;
-  if (inodes.empty()) {
-    return owners;
-  }
+std::vector<std::int32_t> list_processes() {
+  std::vector<std::int32_t> pids;
   std::error_code error;
   for (const auto& process : std::filesystem::directory_iterator("/proc", error)) {
-    const auto pid = parse_number<std::int32_t>(process.path().filename().string());
-    if (!pid) {
-      continue;
+    if (const auto pid = parse_number<std::int32_t>(process.path().filename().string())) {
+      pids.push_back(*pid);
     }
-    for (const auto& descriptor : std::filesystem::directory_iterator(process.path() / "fd", error)) {
+  }
+  return pids;
+}
+
+std::map<std::uint64_t, SocketOwner> find_socket_owners(const std::set<std::uint64_t>& inodes) {
+  return inodes.empty() ? std::map<std::uint64_t, SocketOwner>() : find_socket_owners(inodes, list_processes());
+}
+
+std::map<std::uint64_t, SocketOwner> find_socket_owners(const std::set<std::uint64_t>& inodes,
+                                                        const std::vector<std::int32_t>& pids) {
+  std::map<std::uint64_t, SocketOwner> owners;
+  std::error_code error;
+  for (const std::int32_t pid : pids) {
+    const std::filesystem::path process = "/proc/" + std::to_string(pid);
+    for (const auto& descriptor : std::filesystem::directory_iterator(process / "fd", error)) {
       std::string target = std::filesystem::read_symlink(descriptor.path(), error).string();
       constexpr std::string_view prefix = "socket:[";
       if (!target.starts_with(prefix)) {
@@ -173,10 +183,10 @@ std::map<std::uint64_t, SocketOwner> find_socket_owners(const std::set<std::uint
       const auto inode =
           parse_number<std::uint64_t>(std::string_view(target).substr(prefix.size(), target.size() - prefix.size() - 1));
       if (inode && inodes.contains(*inode) && !owners.contains(*inode)) {
-        base::Result<std::string> comm = base::read_file((process.path() / "comm").string());
+        base::Result<std::string> comm = base::read_file((process / "comm").string());
         std::string name = comm ? *comm : std::string{};
         name.erase(std::remove(name.begin(), name.end(), '\n'), name.end());
-        owners[*inode] = {*pid, name};
+        owners[*inode] = {pid, name};
       }
     }
   }

@@ -45,5 +45,10 @@ struct SocketOwner {
 };
 /// One process for each of the sockets, by inode, as far as their descriptors may be looked at. Goes through all processes.
 [[nodiscard]] std::map<std::uint64_t, SocketOwner> find_socket_owners(const std::set<std::uint64_t>& inodes);
+/// The same, but only through these processes.
+[[nodiscard]] std::map<std::uint64_t, SocketOwner> find_socket_owners(const std::set<std::uint64_t>& inodes,
+                                                                      const std::vector<std::int32_t>& pids);
+/// The processes there are.
+[[nodiscard]] std::vector<std::int32_t> list_processes();
 
 }  // namespace stallscope::host

@@ -74,6 +74,7 @@ INSTANTIATE_TEST_SUITE_P(Scenarios, Golden,
                                            Scenario{"passive", diagnose::testing::passive},
                                            Scenario{"remote", diagnose::testing::remote},
                                            Scenario{"lost_events", diagnose::testing::lost_events},
+                                           Scenario{"throttled_server", diagnose::testing::throttled_server},
                                            Scenario{"hostile_names", diagnose::testing::hostile_names}),
                          [](const ::testing::TestParamInfo<Scenario>& parameter) { return parameter.param.name; });
 

@@ -130,6 +130,7 @@ class JsonReport {
     report["census"] = census_json(evidence_);
     report["counters"] = counters();
     report["sockets"] = sockets_json(evidence_);
+    report["throttled_cgroups"] = throttled_cgroups_json(evidence_);
     report["gaps"] = gaps();
     report["losses"] = losses();
     return report;

@@ -94,4 +94,22 @@ Json sockets_json(const Evidence& evidence) {
   return list;
 }
 
+Json throttled_cgroups_json(const Evidence& evidence) {
+  Json list = Json::array();
+  for (const evidence::ThrottledCgroupRecord& cgroup : evidence.throttled_cgroups) {
+    list.push_back({{"cgroup", cgroup.cgroup},
+                    {"quota_ns", cgroup.quota_ns},
+                    {"period_ns", cgroup.period_ns},
+                    {"period_count", cgroup.period_count},
+                    {"throttled_count", cgroup.throttled_count},
+                    {"throttled_ns", cgroup.throttled_ns},
+                    {"process_count", cgroup.process_count},
+                    {"pid", cgroup.pid},
+                    {"comm", cgroup.comm},
+                    {"protocol", cgroup.protocol},
+                    {"local_address", cgroup.local_address}});
+  }
+  return list;
+}
+
 }  // namespace stallscope::report

@@ -19,6 +19,8 @@ template <typename Value>
 
 /// Sockets whose processes were behind: the member "sockets".
 [[nodiscard]] Json sockets_json(const evidence::Evidence& evidence);
+/// Cgroups that used up their CPU quota: the member "throttled_cgroups".
+[[nodiscard]] Json throttled_cgroups_json(const evidence::Evidence& evidence);
 /// What the host was like: the member "census".
 [[nodiscard]] Json census_json(const evidence::Evidence& evidence);
 

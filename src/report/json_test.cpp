@@ -85,6 +85,17 @@ TEST(Json, has_the_sockets_that_were_behind) {
   EXPECT_EQ(report["findings"][0]["rule"], "socket-unread");
 }
 
+TEST(Json, has_the_cgroups_that_were_throttled) {
+  const json report = render_as_json(diagnose::testing::throttled_server());
+  const json& cgroup = report["throttled_cgroups"][0];
+  EXPECT_EQ(cgroup["quota_ns"], 20'000'000);
+  EXPECT_EQ(cgroup["period_ns"], 100'000'000);
+  EXPECT_EQ(cgroup["throttled_count"], 171);
+  EXPECT_EQ(cgroup["period_count"], 180);
+  EXPECT_EQ(cgroup["local_address"], "10.0.1.2:8080");
+  EXPECT_EQ(report["findings"][0]["rule"], "cfs-throttling");
+}
+
 TEST(Json, an_empty_bundle_is_a_report) {
   const json report = render_as_json(Evidence{});
   EXPECT_EQ(report["outcome"], "clean");

@@ -46,6 +46,7 @@ struct Rule {
 [[nodiscard]] std::optional<Finding> backlog_drops(const Context& context);
 [[nodiscard]] std::optional<Finding> accept_queue(const Context& context);
 [[nodiscard]] std::optional<Finding> socket_unread(const Context& context);
+[[nodiscard]] std::optional<Finding> cfs_throttling(const Context& context);
 [[nodiscard]] std::optional<Finding> napi_budget(const Context& context);
 [[nodiscard]] std::optional<Finding> bh_off_section(const Context& context);
 [[nodiscard]] std::optional<Finding> thread_delay(const Context& context);

@@ -28,6 +28,7 @@ constexpr std::array rules_in_order = {
     Rule{"thread-delay", "A task kept softirqs or their thread waiting", thread_delay},
     Rule{"irq-off-section", "Interrupts were off for long", irq_off_section},
     Rule{"backlog-drops", "Received packets were dropped", backlog_drops},
+    Rule{"cfs-throttling", "A server used up its CPU quota", cfs_throttling},
     Rule{"accept-queue", "A server does not accept its connections", accept_queue},
     Rule{"socket-unread", "A server does not read what it received", socket_unread},
     Rule{"unexplained", "Not explained by what was observed", unexplained},

@@ -307,6 +307,15 @@ Evidence lost_events() {
   return evidence;
 }
 
+Evidence throttled_server() {
+  Evidence evidence = quiet_run();
+  evidence.throttled_cgroups.push_back(
+      {"/kubepods/burstable/pod5e1d8f2a-31c4-4b7e-9a55-0d6c7e8f9a01/"
+       "0f3c1a5b7d9e2f4a6c8e0b1d3f5a7c9e1b3d5f7a9c1e3b5d7f9a1c3e5b7d9f1a",
+       20 * ms, 100 * ms, 180, 171, 171 * 78 * ms, 1, 8'120, "api-server", "tcp", "10.0.1.2:8080"});
+  return evidence;
+}
+
 Evidence hostile_names() {
   Evidence evidence = incident();
   evidence.run.target = "a\x1b[2Jb";
@@ -317,6 +326,8 @@ Evidence hostile_names() {
       who.cgroup = "/" + std::string(300, 'g') + "\xe2\x80\xae";
     }
   }
+  evidence.throttled_cgroups.push_back(
+      {"/\x1b]0;il\x07" + std::string(200, 'c'), 20 * ms, 100 * ms, 9, 9, 720 * ms, 1, 7, "ev\x1b[2Jil", "udp", "10.0.1.2:53"});
   evidence.gaps.push_back({"line\nbreak", "\xc3", std::string(200, 'w')});
   return evidence;
 }

@@ -52,6 +52,8 @@ void add_zombies(evidence::Evidence& evidence, std::int64_t read_ns);
 [[nodiscard]] evidence::Evidence remote();
 /// The incident with events lost, hooks missing and the recorder killed.
 [[nodiscard]] evidence::Evidence lost_events();
+/// Every probe is on time; a server in a container was throttled.
+[[nodiscard]] evidence::Evidence throttled_server();
 /// Names chosen to break a report.
 [[nodiscard]] evidence::Evidence hostile_names();
 
