@@ -30,13 +30,12 @@ namespace stallscope::lab {
 namespace {
 
 constexpr std::array known_faults = {
-    &accept_overflow::fault,  &backlog_drops::fault,  &bh_off_section::fault,      &direct_reclaim::fault,
-    &hung_task::fault,        &iptables_rules::fault, &irq_off_section::fault,     &ksoftirqd_starved::fault,
-    &accept_overflow::fault,  &backlog_drops::fault,  &bh_off_section::fault,      &cfs_throttled::fault,
-    &direct_reclaim::fault,   &hung_task::fault,      &iptables_rules::fault,      &irq_off_section::fault,
-    &memcg_stat_flush::fault, &napi_flood::fault,     &napi_thread_starved::fault, &nft_rules::fault,
-    &numa_stat_read::fault,   &slab_shrink::fault,    &slabinfo_read::fault,       &slow_tc::fault,
-    &slow_xdp::fault,         &softirq_vector::fault, &unread_socket::fault,       &zombie_release::fault,
+    &accept_overflow::fault,   &backlog_drops::fault,    &bh_off_section::fault, &cfs_throttled::fault,
+    &direct_reclaim::fault,    &hung_task::fault,        &iptables_rules::fault, &irq_off_section::fault,
+    &ksoftirqd_starved::fault, &memcg_stat_flush::fault, &napi_flood::fault,     &napi_thread_starved::fault,
+    &nft_rules::fault,         &numa_stat_read::fault,   &slab_shrink::fault,    &slabinfo_read::fault,
+    &slow_tc::fault,           &slow_xdp::fault,         &softirq_vector::fault, &unread_socket::fault,
+    &zombie_release::fault,
 };
 
 }  // namespace
