@@ -91,10 +91,11 @@ Status be_culprit(const CulpritPlan& plan, const std::string& cgroup_path, const
   return act_on_schedule(plan, culprit, prepared->act, *stop, reports);
 }
 
-}  // namespace
-
-Status relay(ChildProcess& child, std::string_view count_name, StopSignals& stop, const RunOutput& output) {
-  constexpr std::int64_t stop_bound_ns = 5 * base::ns_per_s;
+/// Passes the lines of a child on until it ends, and adds the end line. Its first line is taken for the ready line. A stop is
+/// passed to the child, which may finish what it is in; on a busy machine a turn takes several times as long.
+Status relay(ChildProcess& child, const CulpritPlan& plan, StopSignals& stop, const RunOutput& output) {
+  constexpr std::int64_t patience = 4;
+  const std::int64_t stop_bound_ns = 5 * base::ns_per_s + patience * plan.fault.turn_ns;
   std::int64_t deadline_ns = ChildProcess::no_deadline;
   std::int64_t lines_count = 0;
   bool stopping = false;
@@ -118,10 +119,12 @@ Status relay(ChildProcess& child, std::string_view count_name, StopSignals& stop
         if (Status finished = child.finish(); !finished) {
           return finished;
         }
-        return write_line(output.ground_truth_fd, end_line(lines_count > 0 ? lines_count - 1 : 0, count_name), stop);
+        return write_line(output.ground_truth_fd, end_line(lines_count > 0 ? lines_count - 1 : 0, plan.count_name), stop);
     }
   }
 }
+
+}  // namespace
 
 Status run_culprit(const CulpritPlan& plan, const PrepareCulprit& prepare, StopSignals& stop, const RunOutput& output) {
   std::optional<CulpritCgroup> own_cgroup;
@@ -140,7 +143,7 @@ Status run_culprit(const CulpritPlan& plan, const PrepareCulprit& prepare, StopS
     if (!child) {
       return child.error();
     }
-    ran = relay(*child, plan.count_name, stop, output);
+    ran = relay(*child, plan, stop, output);
   }
   Status removed = own_cgroup ? own_cgroup->remove() : base::ok();
   return ran ? removed : ran;

@@ -13,8 +13,7 @@
 #include "lab/ground_truth.h"
 #include "lab/stop_signals.h"
 
-// What most faults are made of: one process on one CPU that causes one stall per period and says so. A fault that needs another
-// shape starts its own ChildProcess and passes its lines on with relay().
+// What most faults are made of: one process on one CPU that causes one stall per period and says so.
 namespace stallscope::lab {
 
 struct CulpritPlan {
@@ -56,10 +55,6 @@ using PrepareCulprit = std::function<base::Result<PreparedCulprit>()>;
 /// for, and passes what it reports on to the ground truth. A turn that has begun is always reported.
 [[nodiscard]] base::Status run_culprit(const CulpritPlan& plan, const PrepareCulprit& prepare, StopSignals& stop,
                                        const RunOutput& output);
-
-/// Passes the lines of a child on until it ends, and adds the end line. Its first line is taken for the ready line. A stop is
-/// passed to the child, which has 5 s to finish what it is in.
-[[nodiscard]] base::Status relay(ChildProcess& child, std::string_view count_name, StopSignals& stop, const RunOutput& output);
 
 /// Binds the calling process to one CPU.
 [[nodiscard]] base::Status pin_to_cpu(int cpu);

@@ -179,13 +179,13 @@ Result<Stall> Flood::send(std::int64_t packets_count, std::int64_t hops_count) {
   return stall;
 }
 
-Result<std::int64_t> dropped_at_backlog(int cpu) {
+Result<std::int64_t> softnet_count(std::string_view name, int cpu) {
   const Result<std::vector<host::CounterValue>> counters = host::read_counters();
   if (!counters) {
     return counters.error();
   }
   for (const host::CounterValue& counter : *counters) {
-    if (counter.name == "softnet.dropped" && counter.cpu == cpu) {
+    if (counter.name == name && counter.cpu == cpu) {
       return counter.value;
     }
   }

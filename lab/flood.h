@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 #include "base/owned_fd.h"
 #include "base/result.h"
@@ -30,7 +31,7 @@ class Flood {
   base::OwnedFd sender_;
 };
 
-/// What the kernel dropped on `cpu` since it booted because its backlog was full.
-[[nodiscard]] base::Result<std::int64_t> dropped_at_backlog(int cpu);
+/// One of the kernel's counts of receiving on a CPU since it booted; for names see host::CounterValue.
+[[nodiscard]] base::Result<std::int64_t> softnet_count(std::string_view name, int cpu);
 
 }  // namespace stallscope::lab

@@ -142,6 +142,14 @@ struct Plan {
   bool healthy = false;
 };
 
+std::int64_t sum_ns(const std::vector<Gap>& gaps) {
+  std::int64_t sum_ns = 0;
+  for (const Gap& gap : gaps) {
+    sum_ns += gap.end_ns - gap.start_ns;
+  }
+  return sum_ns;
+}
+
 Result<Turn> turn(const Server& server, const Plan& plan) {
   const Result<host::ThrottleCounts> before = host::read_throttle_counts({}, plan.hierarchy, plan.cgroup);
   const Result<Answer> answer = ask(server, work_of(plan.quota));
@@ -154,6 +162,10 @@ Result<Turn> turn(const Server& server, const Plan& plan) {
     return Turn{{{answer->asked_ns, answer->answered_ns, extras}}};
   }
   Turn done;
+  // On a busy machine most of a gap may be others' turn on the CPU.
+  if (after->throttled_ns - before->throttled_ns < sum_ns(answer->gaps) / 2) {
+    return done;
+  }
   for (const Gap& gap : throttled_gaps(answer->gaps, after->throttled_count - before->throttled_count)) {
     done.stalls.push_back({gap.start_ns, gap.end_ns, extras});
   }

@@ -37,7 +37,10 @@ constexpr std::array<Parameter, 2> parameters = {{
 }};
 
 Settings settings_for(std::int64_t length_ns) {
-  const std::int64_t packets_count = std::clamp(length_ns / packet_ns, parameters[0].minimum, default_packets_count);
+  // Several hops, so that receiving takes longer than sending.
+  constexpr std::int64_t least_hops_count = 5;
+  const std::int64_t packets_count =
+      std::clamp(length_ns / (least_hops_count * packet_ns), parameters[0].minimum, default_packets_count);
   return {{"packets", packets_count},
           {"hops", std::clamp(length_ns / (packets_count * packet_ns), parameters[1].minimum, parameters[1].maximum)}};
 }
@@ -52,10 +55,16 @@ Result<PreparedCulprit> prepare(const RunOptions& options) {
   const auto flood = std::make_shared<Flood>(std::move(*made));
   const std::int64_t packets_count = options.healthy ? healthy_packets_count : options.settings.value(parameters[0]);
   const std::int64_t hops_count = options.settings.value(parameters[1]) | 1;
-  return PreparedCulprit{[=]() -> Result<Turn> {
+  return PreparedCulprit{[=, cpu = options.cpu, healthy = options.healthy]() -> Result<Turn> {
+    const Result<std::int64_t> before = softnet_count("softnet.time_squeeze", cpu);
     Result<Stall> stall = flood->send(packets_count, hops_count);
-    if (!stall) {
-      return stall.error();
+    const Result<std::int64_t> after = softnet_count("softnet.time_squeeze", cpu);
+    if (!before || !stall || !after) {
+      return !before ? before.error() : !stall ? stall.error() : after.error();
+    }
+    // With others at work on the sending CPU they may come no faster than they are received.
+    if (!healthy && *after == *before) {
+      return Turn{};
     }
     // It sends from another CPU: whoever is found on this one has nothing to do with it.
     stall->extras.update({{"pid", nullptr}, {"syscall", nullptr}});
