@@ -294,6 +294,8 @@ void print_row(const CaseResult& result, std::size_t width) {
   } else if (causes_nothing(result.tried)) {
     fmt::print("{:<{}} {:>8}  {}\n", fault, width, name,
                score.invented_count == 0 ? "no finding" : "WRONG: " + tally(score.invented_causes));
+  } else if (score.stall_count == 0) {
+    fmt::print("{:<{}} {:>8}  WRONG: the lab caused none that was wholly recorded\n", fault, width, name);
   } else {
     std::string blamed = tally(score.blamed);
     blamed += score.invented_count == 0 ? "" : "; invented: " + tally(score.invented_causes);
