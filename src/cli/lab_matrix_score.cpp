@@ -187,7 +187,14 @@ MatrixScore score(const std::vector<TrueStall>& truth, const Evidence& evidence,
       compare_finding(diagnosis, one, result);
       continue;
     }
-    // The longest counts; what else overlaps belongs to it.
+    // The longest counts; what else overlaps belongs to it. Where several are framed others may be longer, such as the kernel's own
+    // flush of what the lab left pending.
+    const auto is_better = [&](std::size_t index, std::size_t than) {
+      const auto merit = [&](std::size_t stall) {
+        return std::pair(one.frames_stalls && first_cause(diagnosis, stall) == one.rule, diagnosis.stalls[stall].length_ns());
+      };
+      return merit(index) > merit(than);
+    };
     std::optional<std::size_t> best;
     for (std::size_t index = 0; index < diagnosis.stalls.size(); ++index) {
       const Stall& stall = diagnosis.stalls[index];
@@ -203,7 +210,7 @@ MatrixScore score(const std::vector<TrueStall>& truth, const Evidence& evidence,
       if (!in_stall) {
         continue;
       }
-      if (!best || stall.length_ns() > diagnosis.stalls[*best].length_ns()) {
+      if (!best || is_better(index, *best)) {
         best = index;
       }
     }

@@ -74,6 +74,21 @@ TEST(MatrixScore, TimesThatFrameStallsSayNothingOfTheirLength) {
   EXPECT_TRUE(compare(frame, evidence).right());
 }
 
+TEST(MatrixScore, AmongFramedStallsTheOneThatIsBlamedRightlyCounts) {
+  Evidence evidence = held_by("lab-irqs-off");
+  evidence::WaitRecord longer = evidence.waits[0];
+  longer.id = 2;
+  longer.mode = WaitMode::bh_off;
+  longer.start_ns = longer.earliest_start_ns = longer.latest_start_ns = 6 * ns_per_s;
+  longer.end_ns = longer.start_ns + 80 * ns_per_ms;
+  evidence.waits.push_back(longer);
+  TrueStall frame = truth();
+  frame.end_ns += 2 * ns_per_s;
+  EXPECT_EQ(compare(frame, evidence).cause_count, 0);
+  frame.frames_stalls = true;
+  EXPECT_EQ(compare(frame, evidence).cause_count, 1);
+}
+
 TEST(MatrixScore, OfWhatIsToBeBlamedOnNothingThereIsNothingToFind) {
   const nlohmann::json harmless = {{"type", "stall"}, {"start_ns", 1}, {"end_ns", 2}, {"rule", "none"}, {"mode", "none"}};
   nlohmann::json frame = harmless;

@@ -162,8 +162,8 @@ Result<Turn> turn(const Server& server, const Plan& plan) {
     return Turn{{{answer->asked_ns, answer->answered_ns, extras}}};
   }
   Turn done;
-  // On a busy machine most of a gap may be others' turn on the CPU.
-  if (after->throttled_ns - before->throttled_ns < sum_ns(answer->gaps) / 2) {
+  // On a busy machine much of a gap may be others' turn on the CPU.
+  if (after->throttled_ns - before->throttled_ns < sum_ns(answer->gaps) * 4 / 5) {
     return done;
   }
   for (const Gap& gap : throttled_gaps(answer->gaps, after->throttled_count - before->throttled_count)) {

@@ -55,16 +55,10 @@ Result<PreparedCulprit> prepare(const RunOptions& options) {
   const auto flood = std::make_shared<Flood>(std::move(*made));
   const std::int64_t packets_count = options.healthy ? healthy_packets_count : options.settings.value(parameters[0]);
   const std::int64_t hops_count = options.settings.value(parameters[1]) | 1;
-  return PreparedCulprit{[=, cpu = options.cpu, healthy = options.healthy]() -> Result<Turn> {
-    const Result<std::int64_t> before = softnet_count("softnet.time_squeeze", cpu);
+  return PreparedCulprit{[=]() -> Result<Turn> {
     Result<Stall> stall = flood->send(packets_count, hops_count);
-    const Result<std::int64_t> after = softnet_count("softnet.time_squeeze", cpu);
-    if (!before || !stall || !after) {
-      return !before ? before.error() : !stall ? stall.error() : after.error();
-    }
-    // With others at work on the sending CPU they may come no faster than they are received.
-    if (!healthy && *after == *before) {
-      return Turn{};
+    if (!stall) {
+      return stall.error();
     }
     // It sends from another CPU: whoever is found on this one has nothing to do with it.
     stall->extras.update({{"pid", nullptr}, {"syscall", nullptr}});
