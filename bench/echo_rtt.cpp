@@ -10,13 +10,12 @@
 
 #include <cstdint>
 #include <cstdlib>
-#include <span>
 #include <stop_token>
 #include <vector>
 
 #include "arguments.h"
 #include "base/units.h"
-#include "probe/icmp_prober.h"
+#include "probe/prober.h"
 
 namespace {
 
@@ -29,23 +28,22 @@ int fail(const base::Error& error) {
   return EXIT_FAILURE;
 }
 
-int run(const probe::EchoOptions& options) {
-  base::Result<probe::IcmpProber> prober = probe::IcmpProber::open(options);
+int run(const probe::ProberOptions& options) {
+  base::Result<probe::Prober> prober = probe::Prober::open(options);
   if (!prober) {
     return fail(prober.error());
   }
   std::vector<std::int64_t> times_ns;
   std::int64_t lost = 0;
-  const base::Result<probe::EchoSummary> summary =
-      prober->run(std::stop_token{}, [&](std::span<const stallscope::evidence::ProbeRecord> records) {
-        for (const stallscope::evidence::ProbeRecord& record : records) {
-          if (record.answered()) {
-            times_ns.push_back(record.rtt_ns());
-          } else {
-            ++lost;
-          }
-        }
-      });
+  const base::Result<probe::ProberSummary> summary = prober->run(std::stop_token{}, [&](const probe::ProbeBatch& batch) {
+    for (const stallscope::evidence::ProbeRecord& record : batch.probes) {
+      if (record.answered()) {
+        times_ns.push_back(record.rtt_ns());
+      } else {
+        ++lost;
+      }
+    }
+  });
   if (!summary) {
     return fail(summary.error());
   }
@@ -56,12 +54,16 @@ int run(const probe::EchoOptions& options) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  probe::EchoOptions options;
+  probe::ProberOptions options;
+  in_addr target{};
   constexpr int wanted = 6;
-  if (argc != wanted || inet_pton(AF_INET, argv[2], &options.target) != 1) {
+  if (argc != wanted || inet_pton(AF_INET, argv[2], &target) != 1) {
     fmt::print(stderr, "usage: echo_rtt NETNS ADDRESS INTERVAL_US SECONDS CPU\n");
     return EXIT_FAILURE;
   }
+  options.targets.resize(1);
+  options.targets.front().name = argv[2];
+  options.targets.front().to = probe::endpoint_of(target);
   options.netns = argv[1];
   options.interval_ns = bench::whole_number(argv[3]) * base::ns_per_us;
   options.duration_ns = bench::whole_number(argv[4]) * base::ns_per_s;

@@ -10,8 +10,8 @@
 
 #include "base/clock.h"
 #include "base/units.h"
-#include "probe/echo_session.h"
-#include "probe/icmp_prober.h"
+#include "probe/echo_packet.h"
+#include "probe/prober.h"
 
 namespace stallscope::probe {
 namespace {
@@ -24,13 +24,13 @@ std::int64_t thread_cpu_ns() {
 
 /// Build, send, parse and score, without the kernel.
 void session_round_trip(benchmark::State& state) {
-  EchoSession session({.interval_ns = 1, .count = std::int64_t{1} << 62U}, 1, 2);
+  ProbeSession session({.interval_ns = 1, .count = std::int64_t{1} << 62U}, {});
   session.begin(0);
   std::int64_t now_ns = 0;
   while (state.KeepRunning()) {
     const std::optional<DueProbe> probe = session.next_due(now_ns);
-    EchoPacket packet = build_echo_request(session.label(*probe));
-    session.sent(*probe, now_ns, 0);
+    EchoPacket packet = build_echo_request({.identifier = 1, .token = 2, .sequence = probe->sequence});
+    session.sent(*probe, now_ns, 0, 1);
     // The reply: type 0 instead of 8, which raises the checksum by as much (ones' complement, so the carry goes round).
     packet[0] = std::byte{0};
     unsigned checksum = ((std::to_integer<unsigned>(packet[2]) << 8U) | std::to_integer<unsigned>(packet[3])) + 0x0800U;
@@ -39,7 +39,7 @@ void session_round_trip(benchmark::State& state) {
     packet[3] = static_cast<std::byte>(checksum & 0xffU);
     const ParsedReply parsed = parse_echo_reply(packet);
     if (parsed.reply) {
-      session.received(*parsed.reply, now_ns);
+      session.received(parsed.reply->label.sequence, now_ns, {.kind = evidence::AnswerKind::echo_reply});
     }
     session.clear_finished();
     ++now_ns;
@@ -61,18 +61,20 @@ void loopback(benchmark::State& state) {
   double unanswered = 0;
   double realtime = 0;
   while (state.KeepRunning()) {
-    EchoOptions options;
-    options.target.s_addr = htonl(INADDR_LOOPBACK);
+    ProberOptions options;
+    options.targets.resize(1);
+    options.targets.front().name = "127.0.0.1";
+    options.targets.front().to = endpoint_of(in_addr{htonl(INADDR_LOOPBACK)});
     options.interval_ns = state.range(0) * base::ns_per_us;
     options.duration_ns = duration_ns;
-    base::Result<IcmpProber> prober = IcmpProber::open(options);
+    base::Result<Prober> prober = Prober::open(options);
     if (!prober) {
       state.SkipWithError(prober.error().message().c_str());
       return;
     }
     const std::int64_t before_ns = thread_cpu_ns();
-    const base::Result<EchoSummary> summary = prober->run({}, [&](std::span<const evidence::ProbeRecord> batch) {
-      for (const evidence::ProbeRecord& probe : batch) {
+    const base::Result<ProberSummary> summary = prober->run({}, [&](const ProbeBatch& batch) {
+      for (const evidence::ProbeRecord& probe : batch.probes) {
         lateness_us.push_back(static_cast<double>(probe.own_lateness_ns()) / base::ns_per_us);
         rtt_us.push_back(static_cast<double>(probe.rtt_ns()) / base::ns_per_us);
       }

@@ -3,11 +3,13 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
+#include <memory>
 #include <span>
 #include <vector>
 
 #include "probe/echo_packet.h"
-#include "probe/echo_session.h"
+#include "probe/packet_kind.h"
+#include "probe/probe_session.h"
 
 namespace stallscope::probe {
 namespace {
@@ -22,23 +24,22 @@ void require(bool holds) {
 }
 
 void score(std::span<const std::byte> icmp) {
-  const ParsedReply parsed = parse_echo_reply(icmp);
-  const std::optional<QuotedRequest> quoted = parse_quoted_request(icmp);
-  if (!parsed.reply && !quoted) {
+  static const std::unique_ptr<PacketKind> kind = make_packet_kind(evidence::ProbeKind::icmp_echo, AF_INET, token, identifier);
+  constexpr std::int64_t count = 300;
+  bool malformed = false;
+  const std::optional<MarkedPacket> answer = kind->parse_answer(icmp, count - 1, malformed);
+  static_cast<void>(kind->parse_quoted(icmp, count - 1));
+  if (!answer) {
     return;
   }
-  EchoSession session({.interval_ns = 1, .count = 300}, identifier, token);
+  ProbeSession session({.interval_ns = 1, .count = count}, {});
   session.begin(0);
-  while (const std::optional<DueProbe> probe = session.next_due(299)) {
-    session.sent(*probe, 299, 0);
+  while (const std::optional<DueProbe> probe = session.next_due(count - 1)) {
+    session.sent(*probe, count - 1, 0, 1);
   }
-  if (parsed.reply) {
-    const bool expected = session.outstanding(*parsed.reply) != nullptr;
-    require((session.received(*parsed.reply, 400) == ReplyVerdict::answered) == expected);
-    require(!expected || (parsed.reply->label.token == token && parsed.reply->label.identifier == identifier));
-    require(session.received(*parsed.reply, 500) == (expected ? ReplyVerdict::duplicate : ReplyVerdict::foreign));
-  }
-  require(!quoted || !session.is_ours(*quoted) || quoted->identifier == identifier);
+  const bool expected = session.is_outstanding(answer->sequence);
+  require((session.received(answer->sequence, 400, answer->details) == ReplyVerdict::answered) == expected);
+  require(session.received(answer->sequence, 500, answer->details) == (expected ? ReplyVerdict::duplicate : ReplyVerdict::foreign));
   session.finish();
   require(session.counts().answered + session.counts().lost == session.counts().sent);
 }

@@ -88,7 +88,7 @@ std::string wrap(std::string_view text, std::size_t width, std::size_t indent) {
     if (column > 0 && column + 1 + word.size() > width) {
       out += "\n" + std::string(indent, ' ');
       column = indent;
-    } else if (column > 0 && column != indent) {
+    } else if (column > 0) {
       out += ' ';
       ++column;
     }

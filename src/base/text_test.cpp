@@ -31,6 +31,7 @@ TEST(Shorten, KeepsTheEndOfAPath) {
 TEST(Wrap, BreaksAtSpacesAndIndentsWhatFollows) {
   EXPECT_EQ(wrap("one two three", 8, 2), "one two\n  three");
   EXPECT_EQ(wrap("unbreakable word", 4, 2), "unbreakable\n  word");
+  EXPECT_EQ(wrap("four more", 20, 4), "four more") << "a first word as long as the indent";
 }
 
 TEST(Split, FieldsDropBlanksButPartsKeepThem) {

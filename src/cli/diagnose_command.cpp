@@ -14,13 +14,14 @@
 #include "cli/recorder.h"
 #include "cli/report_output.h"
 #include "cli/terminal.h"
-#include "probe/icmp_prober.h"
+#include "probe/prober.h"
 
 namespace stallscope::cli {
 namespace {
 
 constexpr std::int64_t shortest_recording_ns = base::ns_per_s;
 constexpr std::int64_t longest_recording_ns = std::int64_t{24} * 3600 * base::ns_per_s;
+constexpr std::int64_t shortest_interval_ns = base::ns_per_s / probe::ProberOptions::default_limit_per_second;
 constexpr std::int64_t longest_interval_ns = 10 * base::ns_per_s;
 /// Below, every wait of a busy machine would be recorded, and their number becomes the load.
 constexpr std::int64_t lowest_threshold_ns = 100 * base::ns_per_us;
@@ -53,7 +54,7 @@ base::Result<RecordOptions> record_options(const DiagnoseOptions& given) {
     return duration.error();
   }
   const base::Result<std::int64_t> interval =
-      base::parse_duration("--interval", given.interval, probe::EchoOptions::minimum_interval_ns, longest_interval_ns);
+      base::parse_duration("--interval", given.interval, shortest_interval_ns, longest_interval_ns);
   if (!interval) {
     return interval.error();
   }

@@ -23,9 +23,9 @@
 #include "evidence/bundle.h"
 #include "host/counters.h"
 #include "host/kernel.h"
-#include "probe/icmp_prober.h"
 #include "probe/local_address.h"
 #include "probe/netns.h"
+#include "probe/prober.h"
 #include "probe/resolve.h"
 #include "trace/tracer.h"
 
@@ -41,6 +41,8 @@ using evidence::BundleWriter;
 constexpr int drain_timeout_ms = 100;
 /// What a SIGKILL can lose.
 constexpr std::int64_t commit_interval_ns = base::ns_per_s;
+/// The sequence of an echo request has 16 bits.
+constexpr std::int64_t wire_sequences = 65'536;
 
 /// The tracer's records into the bundle.
 class BundleSink : public trace::Sink {
@@ -64,7 +66,7 @@ class BundleSink : public trace::Sink {
 /// Runs the prober on a thread of its own and hands its records over to the thread that owns the bundle.
 class ProbeThread {
  public:
-  explicit ProbeThread(probe::IcmpProber prober)
+  explicit ProbeThread(probe::Prober prober)
       : prober_(std::move(prober)), thread_([this](const std::stop_token& stop) { run(stop); }) {}
 
   void request_stop() { thread_.request_stop(); }
@@ -75,21 +77,21 @@ class ProbeThread {
     return std::exchange(records_, {});
   }
   /// Only once finished() is true.
-  [[nodiscard]] const Result<probe::EchoSummary>& summary() const { return summary_; }
+  [[nodiscard]] const Result<probe::ProberSummary>& summary() const { return summary_; }
 
  private:
   void run(const std::stop_token& stop) {
-    summary_ = prober_.run(stop, [this](std::span<const evidence::ProbeRecord> records) {
+    summary_ = prober_.run(stop, [this](const probe::ProbeBatch& batch) {
       const std::lock_guard lock(mutex_);
-      records_.insert(records_.end(), records.begin(), records.end());
+      records_.insert(records_.end(), batch.probes.begin(), batch.probes.end());
     });
     finished_.store(true, std::memory_order_release);
   }
 
-  probe::IcmpProber prober_;
+  probe::Prober prober_;
   std::mutex mutex_;
   std::vector<evidence::ProbeRecord> records_;
-  Result<probe::EchoSummary> summary_ = Error{"probe", "", "not finished", ""};
+  Result<probe::ProberSummary> summary_ = Error{"probe", "", "not finished", ""};
   std::atomic<bool> finished_ = false;
   std::jthread thread_;  // last: it ends before what it uses
 };
@@ -134,7 +136,7 @@ class Recording {
   const std::function<void(const RecordProgress&)>& on_progress_;
   evidence::RunRecord run_;
   std::vector<evidence::GapRecord> gaps_;
-  std::optional<probe::IcmpProber> prober_;
+  std::optional<probe::Prober> prober_;
   std::optional<BundleWriter> bundle_;
   std::unique_ptr<BundleSink> sink_;
   std::optional<trace::Tracer> tracer_;
@@ -172,16 +174,24 @@ Status Recording::prepare_probe() {
                      "Whether the target is a namespace of this host is not known; it is taken for a remote one."});
   }
 
-  probe::EchoOptions echo;
-  echo.target = *address;
+  probe::ProberOptions echo;
+  echo.targets.resize(1);
+  echo.targets.front().name = options_.target;
+  echo.targets.front().to = probe::endpoint_of(*address);
   echo.netns = options_.probe_netns;
   echo.interval_ns = options_.probe_interval_ns;
   echo.duration_ns = options_.duration_ns;
   echo.cpu = options_.probe_cpu;
-  Result<probe::IcmpProber> prober = probe::IcmpProber::open(echo);
+  // A stall may be longer than any timeout that would suit a network: what is late is not lost.
+  echo.timeout_ns = probe::ProberOptions::longest_timeout_ns;
+  echo.grace_ns = base::ns_per_s;
+  // The tracer tells packets apart by the 16 bits of their sequence that are on the wire.
+  echo.most_outstanding = wire_sequences;
+  Result<probe::Prober> prober = probe::Prober::open(std::move(echo));
   if (!prober) {
     return prober.error();
   }
+  gaps_.insert(gaps_.end(), prober->gaps().begin(), prober->gaps().end());
   prober_ = std::move(*prober);
   return base::ok();
 }
@@ -206,7 +216,8 @@ Status Recording::create_bundle() {
   }
   bundle_ = std::move(*bundle);
   sink_ = std::make_unique<BundleSink>(*bundle_);
-  return base::ok();
+  constexpr std::int64_t only_flow = 1;
+  return prober_ ? bundle_->add(prober_->flow(only_flow)) : base::ok();
 }
 
 Status Recording::start_tracer() {
@@ -215,7 +226,7 @@ Status Recording::start_tracer() {
   options.wait_threshold_ns = options_.wait_threshold_ns;
   options.ring_buffer_bytes = options_.ring_buffer_bytes;
   if (prober_) {
-    options.icmp_identifier = prober_->identifier();
+    options.icmp_identifier = prober_->icmp_identifier().value_or(0);
   }
   Result<trace::Tracer> tracer = trace::Tracer::start(options, *sink_);
   if (tracer) {
@@ -324,7 +335,7 @@ Status Recording::add_prober_findings() {
   if (!probe_thread_) {
     return base::ok();
   }
-  const Result<probe::EchoSummary>& summary = probe_thread_->summary();
+  const Result<probe::ProberSummary>& summary = probe_thread_->summary();
   if (!summary) {
     return summary.error();
   }
@@ -336,16 +347,15 @@ Status Recording::add_prober_findings() {
     }
   }
   if (summary->counts.send_failed > 0) {
-    const int error = summary->send_errors.empty() ? 0 : summary->send_errors.front().error_number;
+    const auto refusal =
+        std::find_if(summary->errors.begin(), summary->errors.end(), [](const auto& error) { return !error.icmp; });
     gaps_.push_back({fmt::format("{} probes that could not be sent", base::format_count(summary->counts.send_failed)),
-                     base::errno_error("", "", error).reason, "They count as lost."});
+                     refusal == summary->errors.end() ? "not known" : refusal->what, "They count as lost."});
   }
-  if (!summary->icmp_errors.empty()) {
-    const probe::IcmpErrorCount& first = summary->icmp_errors.front();
-    gaps_.push_back(
-        {fmt::format("{} probes answered by an ICMP error", base::format_count(first.count)),
-         fmt::format("{} from {}", probe::icmp_error_name(first.type, first.code), probe::format_address(first.reporter)),
-         "They count as lost."});
+  const auto error = std::find_if(summary->errors.begin(), summary->errors.end(), [](const auto& known) { return known.icmp; });
+  if (error != summary->errors.end()) {
+    gaps_.push_back({fmt::format("{} probes answered by an ICMP error", base::format_count(error->count)),
+                     fmt::format("{} from {}", error->what, probe::address_text(error->reporter)), "They count as lost."});
   }
   if (summary->clock_steps > 0) {
     gaps_.push_back({"exact receive times", fmt::format("the wall clock was stepped {} times", summary->clock_steps),

@@ -39,7 +39,8 @@ struct ProbeSummary {
   /// Median RTT, and 1.4826 times the median absolute deviation from it (the standard deviation, were the RTTs normal).
   std::int64_t baseline_rtt_ns = 0;
   std::int64_t noise_ns = 0;
-  /// A reply later than this, counted from the intended send time, is late.
+  /// A reply later than this, counted from the intended send time, is late. Where several targets or kinds of probe were used, each
+  /// is judged by its own; this is that of all together.
   std::int64_t late_after_ns = 0;
   /// Latest reply, counted from the intended send time, leaving out what was the prober's own.
   std::int64_t worst_ns = 0;

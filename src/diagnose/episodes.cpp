@@ -4,7 +4,12 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <iterator>
+#include <map>
 #include <optional>
+#include <string_view>
+#include <tuple>
+#include <unordered_map>
 #include <utility>
 
 #include "diagnose/arithmetic.h"
@@ -26,29 +31,72 @@ bool usable(const ProbeRecord& probe, const TimeWindow& window) {
   return !probe.answered() || window.contains(probe.sent_ns, probe.received_ns);
 }
 
-void measure_baseline(const Evidence& evidence, const std::vector<std::size_t>& order, ProbeSummary& summary) {
-  std::vector<std::int64_t> rtts;
-  for (const std::size_t index : order) {
-    if (evidence.probes[index].answered()) {
-      rtts.push_back(evidence.probes[index].rtt_ns());
-    }
-  }
-  summary.answered_count = static_cast<std::int64_t>(rtts.size());
-  summary.baseline_rtt_ns = median(rtts);
+/// What is usual, and from when on an answer is late.
+struct Baseline {
+  std::int64_t rtt_ns = 0;
+  std::int64_t noise_ns = 0;
+  std::int64_t late_after_ns = 0;
+};
+
+Baseline baseline_of(std::vector<std::int64_t> rtts) {
+  Baseline baseline;
+  baseline.rtt_ns = median(rtts);
   for (std::int64_t& rtt : rtts) {
-    rtt = std::abs(rtt - summary.baseline_rtt_ns);
+    rtt = std::abs(rtt - baseline.rtt_ns);
   }
-  summary.noise_ns = std::llround(static_cast<double>(median(std::move(rtts))) * mad_to_standard_deviation);
-  summary.late_after_ns = summary.baseline_rtt_ns + std::max(late_floor_ns, late_noise_factor * summary.noise_ns);
+  baseline.noise_ns = std::llround(static_cast<double>(median(std::move(rtts))) * mad_to_standard_deviation);
+  baseline.late_after_ns = baseline.rtt_ns + std::max(late_floor_ns, late_noise_factor * baseline.noise_ns);
+  return baseline;
 }
 
-ProbeFate judge_answered(const ProbeRecord& probe, const ProbeSummary& summary) {
-  if (probe.score_ns() <= summary.late_after_ns) {
+/// The baselines of everything that was probed: what is usual for one target, or for one kind of probe, is late for another.
+class Baselines {
+ public:
+  Baselines(const Evidence& evidence, const std::vector<std::size_t>& order) {
+    using Destination = std::tuple<evidence::ProbeKind, std::string_view, std::uint16_t>;
+    std::map<Destination, std::size_t> destinations;
+    for (const evidence::FlowRecord& flow : evidence.flows) {
+      by_flow_[flow.id] =
+          destinations.try_emplace({flow.kind, flow.target_address, flow.target_port}, destinations.size() + 1).first->second;
+    }
+    std::vector<std::vector<std::int64_t>> rtts(destinations.size() + 1);
+    std::vector<std::int64_t> all;
+    for (const std::size_t index : order) {
+      const ProbeRecord& probe = evidence.probes[index];
+      if (probe.answered()) {
+        rtts[destination_of(probe)].push_back(probe.rtt_ns());
+        all.push_back(probe.rtt_ns());
+      }
+    }
+    answered_count_ = static_cast<std::int64_t>(all.size());
+    overall_ = baseline_of(std::move(all));
+    std::transform(rtts.begin(), rtts.end(), std::back_inserter(baselines_), baseline_of);
+  }
+
+  [[nodiscard]] const Baseline& of(const ProbeRecord& probe) const { return baselines_[destination_of(probe)]; }
+  [[nodiscard]] const Baseline& overall() const { return overall_; }
+  [[nodiscard]] std::int64_t answered_count() const { return answered_count_; }
+
+ private:
+  /// 0 for probes whose flow is not known.
+  [[nodiscard]] std::size_t destination_of(const ProbeRecord& probe) const {
+    const auto found = by_flow_.find(probe.flow_id);
+    return found == by_flow_.end() ? 0 : found->second;
+  }
+
+  std::unordered_map<std::int64_t, std::size_t> by_flow_;
+  std::vector<Baseline> baselines_;
+  Baseline overall_;
+  std::int64_t answered_count_ = 0;
+};
+
+ProbeFate judge_answered(const ProbeRecord& probe, const Baseline& baseline) {
+  if (probe.score_ns() <= baseline.late_after_ns) {
     return ProbeFate::on_time;
   }
   // A reply that took too long by itself was held, however late it had been sent.
-  const std::int64_t lateness_ns = probe.score_ns() - summary.baseline_rtt_ns;
-  const bool mostly_own = probe.own_lateness_ns() > lateness_ns / 2 && probe.rtt_ns() <= summary.late_after_ns;
+  const std::int64_t lateness_ns = probe.score_ns() - baseline.rtt_ns;
+  const bool mostly_own = probe.own_lateness_ns() > lateness_ns / 2 && probe.rtt_ns() <= baseline.late_after_ns;
   return mostly_own ? ProbeFate::own_late : ProbeFate::late;
 }
 
@@ -168,7 +216,11 @@ ProbeAnalysis analyse_probes(const Evidence& evidence, const TimeWindow& window)
   }
   std::sort(order.begin(), order.end(),
             [&](std::size_t a, std::size_t b) { return evidence.probes[a].sequence < evidence.probes[b].sequence; });
-  measure_baseline(evidence, order, summary);
+  const Baselines baselines(evidence, order);
+  summary.answered_count = baselines.answered_count();
+  summary.baseline_rtt_ns = baselines.overall().rtt_ns;
+  summary.noise_ns = baselines.overall().noise_ns;
+  summary.late_after_ns = baselines.overall().late_after_ns;
 
   summary.sent_count = static_cast<std::int64_t>(order.size());
   std::int64_t slowest_answer_ns = 0;
@@ -178,7 +230,7 @@ ProbeAnalysis analyse_probes(const Evidence& evidence, const TimeWindow& window)
     if (!probe.answered()) {
       continue;
     }
-    const ProbeFate fate = judge_answered(probe, summary);
+    const ProbeFate fate = judge_answered(probe, baselines.of(probe));
     analysis.fates[index] = fate;
     slowest_answer_ns = std::max(slowest_answer_ns, probe.rtt_ns());
     summary.late_count += fate == ProbeFate::late ? 1 : 0;

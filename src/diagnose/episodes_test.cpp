@@ -138,5 +138,22 @@ TEST(Episodes, the_order_of_the_records_does_not_matter) {
   EXPECT_EQ(analysis.episodes[0].held.release, Release::together);
 }
 
+TEST(Episodes, each_target_and_kind_of_probe_is_judged_by_what_is_usual_for_it) {
+  Evidence evidence = testing::quiet_run(400);
+  evidence.flows = {{1, evidence::ProbeKind::icmp_echo, "near", "", 0, "10.0.0.1", 0},
+                    {2, evidence::ProbeKind::tcp_syn, "far", "", 40'000, "10.9.0.1", 443},
+                    {3, evidence::ProbeKind::tcp_syn, "far", "", 40'001, "10.9.0.1", 443}};
+  for (std::size_t index = 0; index < evidence.probes.size(); ++index) {
+    const bool far = index % 2 == 1;
+    evidence.probes[index].flow_id = far ? 2 + static_cast<std::int64_t>(index / 2 % 2) : 1;
+    evidence.probes[index].received_ns += far ? 80 * ms : 0;
+  }
+  EXPECT_EQ(analyse(evidence).summary.late_count, 0) << "far away is not late";
+  evidence.probes[200].received_ns += 20 * ms;
+  const ProbeAnalysis analysis = analyse(evidence);
+  EXPECT_EQ(analysis.summary.late_count, 1) << "although sooner than everything from afar";
+  EXPECT_EQ(analysis.fates[200], ProbeFate::late);
+}
+
 }  // namespace
 }  // namespace stallscope::diagnose

@@ -41,6 +41,8 @@ class BundleWriter {
 
   /// Replaces the run's record.
   [[nodiscard]] base::Status update_run(const RunRecord& run);
+  /// A later record of the same id replaces the earlier.
+  [[nodiscard]] base::Status add(const FlowRecord& flow);
   /// A probe is added twice when its reply comes after it was first written; the later record replaces the earlier.
   [[nodiscard]] base::Status add(const ProbeRecord& probe);
   [[nodiscard]] base::Status add(const PacketRecord& packet);

@@ -344,6 +344,7 @@ class Reader {
         status = read();
       }
     };
+    then([&] { return read_by_id(evidence.flows, &FlowRecord::id); });
     then([&] { return read_by_id(evidence.probes, &ProbeRecord::sequence); });
     then([&] { return read_all(evidence.packets); });
     then([&] { return read_by_id(evidence.waits, &WaitRecord::id); });

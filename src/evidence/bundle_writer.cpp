@@ -289,11 +289,11 @@ class BundleWriter::Impl {
 
   std::string path_;
   Database database_;
-  std::tuple<Insert<OnlyRow<RunRecord>>, Insert<ProbeRecord>, Insert<PacketRecord>, Insert<WaitRecord>, Insert<OccupantRow>,
-             Insert<StackFrameRow>, Insert<SampleRecord>, Insert<FlushRecord>, Insert<OnlyRow<MemcgCensusRecord>>,
-             Insert<PinningFileRecord>, Insert<StatReadRecord>, Insert<MemoryRecord>, Insert<SlabRecord>, Insert<CounterRecord>,
-             Insert<BlockedTaskRecord>, Insert<SettingRecord>, Insert<SocketRecord>, Insert<ThrottledCgroupRecord>,
-             Insert<GapRecord>, Insert<LossRecord>>
+  std::tuple<Insert<OnlyRow<RunRecord>>, Insert<FlowRecord>, Insert<ProbeRecord>, Insert<PacketRecord>, Insert<WaitRecord>,
+             Insert<OccupantRow>, Insert<StackFrameRow>, Insert<SampleRecord>, Insert<FlushRecord>,
+             Insert<OnlyRow<MemcgCensusRecord>>, Insert<PinningFileRecord>, Insert<StatReadRecord>, Insert<MemoryRecord>,
+             Insert<SlabRecord>, Insert<CounterRecord>, Insert<BlockedTaskRecord>, Insert<SettingRecord>, Insert<SocketRecord>,
+             Insert<ThrottledCgroupRecord>, Insert<GapRecord>, Insert<LossRecord>>
       inserts_;
   std::unordered_map<std::string, std::int64_t> stack_ids_;
   std::int64_t next_wait_id_ = 1;
@@ -329,6 +329,9 @@ const std::string& BundleWriter::path() const {
 }
 Status BundleWriter::update_run(const RunRecord& run) {
   return impl_->write(OnlyRow<RunRecord>{run});
+}
+Status BundleWriter::add(const FlowRecord& flow) {
+  return impl_->write(flow);
 }
 Status BundleWriter::add(const ProbeRecord& probe) {
   return impl_->write(probe);

@@ -38,6 +38,18 @@ struct EnumIds<PacketLeg> {
   static std::string_view id(PacketLeg value) { return packet_leg_id(value); }
   static std::optional<PacketLeg> from_id(std::string_view id) { return packet_leg_from_id(id); }
 };
+template <>
+struct EnumIds<ProbeKind> {
+  static constexpr auto& all = all_probe_kinds;
+  static std::string_view id(ProbeKind value) { return probe_kind_id(value); }
+  static std::optional<ProbeKind> from_id(std::string_view id) { return probe_kind_from_id(id); }
+};
+template <>
+struct EnumIds<AnswerKind> {
+  static constexpr auto& all = all_answer_kinds;
+  static std::string_view id(AnswerKind value) { return answer_kind_id(value); }
+  static std::optional<AnswerKind> from_id(std::string_view id) { return answer_kind_from_id(id); }
+};
 
 template <typename T>
 struct IsOptional : std::false_type {};

@@ -31,6 +31,14 @@ constexpr std::array<std::string_view, all_served_by.size()> served_by_ids = {"u
 // In the order of PacketLeg.
 constexpr std::array<std::string_view, all_packet_legs.size()> packet_leg_ids = {"request", "reply"};
 
+// In the order of ProbeKind.
+constexpr std::array<std::string_view, all_probe_kinds.size()> probe_kind_ids = {"icmp_echo", "tcp_syn", "tcp_connect", "udp_echo",
+                                                                                 "http_get"};
+
+// In the order of AnswerKind.
+constexpr std::array<std::string_view, all_answer_kinds.size()> answer_kind_ids = {
+    "none", "echo_reply", "syn_ack", "resent_syn_ack", "reset", "udp_answer", "http_response"};
+
 // include/linux/interrupt.h; the order has not changed since IRQ_POLL was renamed from BLOCK_IOPOLL in 4.5.
 constexpr std::array<std::string_view, 10> softirq_vector_names = {"HI",       "TIMER",   "NET_TX", "NET_RX",  "BLOCK",
                                                                    "IRQ_POLL", "TASKLET", "SCHED",  "HRTIMER", "RCU"};
@@ -74,6 +82,22 @@ std::string_view packet_leg_id(PacketLeg leg) {
 
 std::optional<PacketLeg> packet_leg_from_id(std::string_view id) {
   return find_by_id(all_packet_legs, packet_leg_id, id);
+}
+
+std::string_view probe_kind_id(ProbeKind kind) {
+  return probe_kind_ids.at(static_cast<std::size_t>(kind));
+}
+
+std::optional<ProbeKind> probe_kind_from_id(std::string_view id) {
+  return find_by_id(all_probe_kinds, probe_kind_id, id);
+}
+
+std::string_view answer_kind_id(AnswerKind kind) {
+  return answer_kind_ids.at(static_cast<std::size_t>(kind));
+}
+
+std::optional<AnswerKind> answer_kind_from_id(std::string_view id) {
+  return find_by_id(all_answer_kinds, answer_kind_id, id);
 }
 
 }  // namespace stallscope::evidence

@@ -46,9 +46,56 @@ struct RunRecord {
   friend bool operator==(const RunRecord&, const RunRecord&) = default;
 };
 
-/// One echo request. Sequences count up from 0 and do not wrap (the 16 bits on the wire do).
+/// What a probe asks.
+enum class ProbeKind : std::uint8_t {
+  icmp_echo,
+  /// A SYN that is never completed: raw, with a source port of our choice.
+  tcp_syn,
+  /// connect(2), for want of the privileges for a raw SYN.
+  tcp_connect,
+  /// Answered by `stallscope respond`.
+  udp_echo,
+  http_get,
+};
+inline constexpr std::array<ProbeKind, 5> all_probe_kinds = {ProbeKind::icmp_echo, ProbeKind::tcp_syn, ProbeKind::tcp_connect,
+                                                             ProbeKind::udp_echo, ProbeKind::http_get};
+
+/// What all packets of one direction have in common that NICs and the kernel choose a receive queue by.
+struct FlowRecord {
+  std::int64_t id = 0;
+  ProbeKind kind = ProbeKind::icmp_echo;
+  /// As the user gave it: an address or a name.
+  std::string target;
+  std::string source_address;
+  /// 0 where the kind has none, or the kernel chose one for each probe.
+  std::uint16_t source_port = 0;
+  std::string target_address;
+  std::uint16_t target_port = 0;
+
+  friend bool operator==(const FlowRecord&, const FlowRecord&) = default;
+};
+
+/// What came back. An answer that says "no" is an answer, too.
+enum class AnswerKind : std::uint8_t {
+  none,
+  echo_reply,
+  /// The port is open.
+  syn_ack,
+  /// The far host's second SYN-ACK, or a later one: the first was lost. The port is open.
+  resent_syn_ack,
+  /// The port is closed.
+  reset,
+  udp_answer,
+  http_response,
+};
+inline constexpr std::array<AnswerKind, 7> all_answer_kinds = {
+    AnswerKind::none,  AnswerKind::echo_reply, AnswerKind::syn_ack,      AnswerKind::resent_syn_ack,
+    AnswerKind::reset, AnswerKind::udp_answer, AnswerKind::http_response};
+
+/// One probe. Sequences count up from 0 through all targets and do not wrap (the 16 bits of an echo request on the wire do).
 struct ProbeRecord {
   static constexpr std::int64_t not_received = -1;
+  static constexpr std::int64_t unknown = -1;
 
   std::int64_t sequence = 0;
   /// When the schedule wanted it sent. Latency is scored from here, so that a late sender hides nothing.
@@ -59,8 +106,17 @@ struct ProbeRecord {
   std::int64_t received_ns = not_received;
   /// CPU the prober sent from; of a probe sent late, the one it slept on, whose timer should have woken it.
   std::int32_t sender_cpu = -1;
+  /// FlowRecord::id; 0: not recorded.
+  std::int64_t flow_id = 0;
+  /// Kernel transmit timestamp: when the packet left the queueing discipline for the driver. unknown where there is none.
+  std::int64_t transmitted_ns = unknown;
+  AnswerKind answer = AnswerKind::none;
+  /// How long the far host had it, from its kernel's receive timestamp to its answer, by its own clock. unknown where it did not
+  /// say.
+  std::int64_t far_host_ns = unknown;
 
-  [[nodiscard]] bool answered() const { return received_ns != not_received; }
+  /// A second answer in the place of a lost one is none: its time is that of the far host's timer.
+  [[nodiscard]] bool answered() const { return received_ns != not_received && answer != AnswerKind::resent_syn_ack; }
   [[nodiscard]] std::int64_t rtt_ns() const { return received_ns - sent_ns; }
   /// Reply time from the intended send time: what a client on schedule would have seen.
   [[nodiscard]] std::int64_t score_ns() const { return received_ns - intended_ns; }
@@ -383,6 +439,7 @@ struct LossRecord {
 /// A whole bundle in memory.
 struct Evidence {
   RunRecord run;
+  std::vector<FlowRecord> flows;
   std::vector<ProbeRecord> probes;
   std::vector<PacketRecord> packets;
   std::vector<WaitRecord> waits;
@@ -402,6 +459,11 @@ struct Evidence {
   std::vector<GapRecord> gaps;
   std::vector<LossRecord> losses;
 
+  /// Whether the probes, if any, were ICMP echoes: a bundle without flows has no others.
+  [[nodiscard]] bool only_echoes() const {
+    return std::all_of(flows.begin(), flows.end(), [](const FlowRecord& flow) { return flow.kind == ProbeKind::icmp_echo; });
+  }
+
   friend bool operator==(const Evidence&, const Evidence&) = default;
 };
 
@@ -415,6 +477,12 @@ struct Evidence {
 /// "request", "reply".
 [[nodiscard]] std::string_view packet_leg_id(PacketLeg leg);
 [[nodiscard]] std::optional<PacketLeg> packet_leg_from_id(std::string_view id);
+/// "icmp_echo", "tcp_syn", ...
+[[nodiscard]] std::string_view probe_kind_id(ProbeKind kind);
+[[nodiscard]] std::optional<ProbeKind> probe_kind_from_id(std::string_view id);
+/// "none", "echo_reply", "syn_ack", ...
+[[nodiscard]] std::string_view answer_kind_id(AnswerKind kind);
+[[nodiscard]] std::optional<AnswerKind> answer_kind_from_id(std::string_view id);
 /// "task", "ksoftirqd", "napi_thread", "idle", "unknown".
 [[nodiscard]] std::string_view served_by_id(ServedBy context);
 [[nodiscard]] std::optional<ServedBy> served_by_from_id(std::string_view id);

@@ -127,6 +127,7 @@ SELECT stack_id, group_concat(function, ' > ') AS functions
 
 const std::vector<std::string>& create_statements() {
   static const std::vector<std::string> statements = {create_table<OnlyRow<RunRecord>>(),
+                                                      create_table<FlowRecord>(),
                                                       create_table<ProbeRecord>(),
                                                       create_table<PacketRecord>(),
                                                       create_table<WaitRecord>(),

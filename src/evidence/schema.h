@@ -39,6 +39,7 @@ inline constexpr Range counts_or_unknown{-1, largest_count};
 inline constexpr Range cpus{0, 65'535};
 inline constexpr Range cpus_or_none{-1, 65'535};
 inline constexpr Range softirq_vectors_or_none{-1, 31};
+inline constexpr Range ports{0, 65'535};
 inline constexpr Range process_ids{0, std::numeric_limits<std::int32_t>::max()};
 
 /// One column: `member` is a pointer to the record's member, or a function from the record to a reference.
@@ -121,18 +122,39 @@ struct Table<OnlyRow<RunRecord>> : TableDefaults {
 };
 
 template <>
+struct Table<FlowRecord> : TableDefaults {
+  static constexpr std::string_view name = "flow";
+  static constexpr std::string_view about = "Addresses and ports that probes went by: what receive queues are chosen from.";
+  static constexpr std::string_view key = "id";
+  static constexpr Conflict conflict = Conflict::replace;
+  static constexpr std::tuple columns{
+      Column{"id", &FlowRecord::id, Range{1, largest_count}, ""},
+      Column{"kind", &FlowRecord::kind, any_integer, ""},
+      Column{"target", &FlowRecord::target, any_integer, "as given: a name or an address"},
+      Column{"source_address", &FlowRecord::source_address, any_integer, "empty: not known"},
+      Column{"source_port", &FlowRecord::source_port, ports, "0: none, or the kernel chose one for each probe"},
+      Column{"target_address", &FlowRecord::target_address, any_integer, ""},
+      Column{"target_port", &FlowRecord::target_port, ports, "0: none"}};
+};
+
+template <>
 struct Table<ProbeRecord> : TableDefaults {
   static constexpr std::string_view name = "probe";
-  static constexpr std::string_view about = "One echo request and its reply.";
+  static constexpr std::string_view about = "One probe and its answer.";
   static constexpr std::string_view key = "sequence";
   static constexpr Conflict conflict = Conflict::replace;
   static constexpr std::tuple columns{
-      Column{"sequence", &ProbeRecord::sequence, counts, "counts up from 0; on the wire modulo 65536"},
+      Column{"sequence", &ProbeRecord::sequence, counts, "counts up from 0; in an echo request modulo 65536"},
       Column{"intended_ns", &ProbeRecord::intended_ns, nanoseconds,
              "when the schedule wanted it sent; latency is scored from here"},
       Column{"sent_ns", &ProbeRecord::sent_ns, nanoseconds, "when it was sent; minus intended_ns: the prober's own lateness"},
       Column{"received_ns", &ProbeRecord::received_ns, nanoseconds_or_none, "the kernel's receive timestamp; -1: no reply"},
-      Column{"sender_cpu", &ProbeRecord::sender_cpu, cpus_or_none, "-1: not known"}};
+      Column{"sender_cpu", &ProbeRecord::sender_cpu, cpus_or_none, "-1: not known"},
+      Column{"flow_id", &ProbeRecord::flow_id, counts, "flow.id; 0: not recorded"},
+      Column{"transmitted_ns", &ProbeRecord::transmitted_ns, nanoseconds_or_none, "the kernel's transmit timestamp; -1: not known"},
+      Column{"answer", &ProbeRecord::answer, any_integer, ""},
+      Column{"far_host_ns", &ProbeRecord::far_host_ns, nanoseconds_or_none,
+             "time the far host had it, by its clock; -1: not told"}};
 };
 
 template <>

@@ -25,7 +25,10 @@ Evidence complete_evidence() {
                   true,
                   true,
                   "finished"};
-  evidence.probes = {{1, 1'010'000'000, 1'010'050'000, 1'110'250'000, 1}, {2, 1'020'000'000, 1'020'050'000, 1'110'260'000, 1}};
+  evidence.flows = {{1, ProbeKind::tcp_syn, "node", "10.0.1.1", 61'000, "10.0.1.2", 443},
+                    {2, ProbeKind::udp_echo, "\x1b[2J", "fd00::1", 0, "fd00::2", 65'535}};
+  evidence.probes = {{1, 1'010'000'000, 1'010'050'000, 1'110'250'000, 1, 1, 1'010'051'000, AnswerKind::reset, 7'000},
+                     {2, 1'020'000'000, 1'020'050'000, 1'110'260'000, 1, 2}};
   evidence.packets = {{1, PacketLeg::reply, 4'026'532'000U, 3, "veth-\xff\x1b[31m", 1, 2, 1'010'060'000, 1'110'200'000,
                        ServedBy::ksoftirqd, 14, "ksoftirqd/0", 44}};
   evidence.stacks = {{1, {"css_rstat_flush", "seq_read_iter", "vfs_read"}}, {2, {"f('x'); DROP TABLE run"}}};
@@ -87,6 +90,7 @@ void write_evidence(const std::string& path, const Evidence& evidence) {
   for (const StackRecord& stack : evidence.stacks) {
     EXPECT_EQ(value_of(writer.add_stack(stack.frames)), stack.id);
   }
+  add_all(evidence.flows);
   add_all(evidence.probes);
   add_all(evidence.packets);
   add_all(evidence.waits);

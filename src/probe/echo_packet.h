@@ -8,8 +8,8 @@
 #include <span>
 #include <string_view>
 
-// The bytes of an echo request and of what can come back (RFC 792). Everything parsed here is hostile input: the functions accept
-// any bytes and neither read past the end nor allocate.
+// The bytes of an echo request and of what can come back (RFC 792, RFC 4443). Everything parsed here is hostile input: the
+// functions accept any bytes and neither read past the end nor allocate.
 namespace stallscope::probe {
 
 /// Which probe of which session a packet belongs to. The identifier and the lower 16 bits of the sequence are in the ICMP header,
@@ -26,8 +26,12 @@ struct EchoLabel {
 inline constexpr std::size_t echo_packet_bytes = 24;
 using EchoPacket = std::array<std::byte, echo_packet_bytes>;
 
-/// A complete echo request, checksum included, without an IP header.
-[[nodiscard]] EchoPacket build_echo_request(const EchoLabel& label);
+/// The messages of RFC 4443 are laid out as those of RFC 792 and have other type numbers. Their checksum covers addresses as well,
+/// so the kernel makes and verifies it.
+enum class IcmpVersion : std::uint8_t { v4, v6 };
+
+/// A complete echo request without an IP header; for IPv4 with its checksum.
+[[nodiscard]] EchoPacket build_echo_request(const EchoLabel& label, IcmpVersion version = IcmpVersion::v4);
 
 /// What an echo reply carries.
 struct EchoReply {
@@ -46,7 +50,7 @@ struct ParsedReply {
 };
 
 /// Parses an ICMP message (no IP header). A payload longer than ours is accepted: some hosts pad.
-[[nodiscard]] ParsedReply parse_echo_reply(std::span<const std::byte> icmp);
+[[nodiscard]] ParsedReply parse_echo_reply(std::span<const std::byte> icmp, IcmpVersion version = IcmpVersion::v4);
 
 /// What an ICMP error quotes of the request that caused it.
 struct QuotedRequest {
@@ -57,7 +61,8 @@ struct QuotedRequest {
 };
 
 /// Parses the quoted ICMP message. Its checksum is not verified: routers may have cut or rewritten it.
-[[nodiscard]] std::optional<QuotedRequest> parse_quoted_request(std::span<const std::byte> icmp);
+[[nodiscard]] std::optional<QuotedRequest> parse_quoted_request(std::span<const std::byte> icmp,
+                                                                IcmpVersion version = IcmpVersion::v4);
 
 /// The payload of an IPv4 packet that carries ICMP, options skipped; nothing where the header is malformed or carries another
 /// protocol.
@@ -67,6 +72,6 @@ struct QuotedRequest {
 [[nodiscard]] std::uint16_t internet_checksum(std::span<const std::byte> bytes);
 
 /// "host unreachable", "time to live exceeded", ...: the name of an ICMP error, or "ICMP error" for one without a name here.
-[[nodiscard]] std::string_view icmp_error_name(std::uint8_t type, std::uint8_t code);
+[[nodiscard]] std::string_view icmp_error_name(std::uint8_t type, std::uint8_t code, IcmpVersion version = IcmpVersion::v4);
 
 }  // namespace stallscope::probe

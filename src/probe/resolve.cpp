@@ -4,8 +4,10 @@
 #include <arpa/inet.h>
 #include <netdb.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstring>
 #include <memory>
 #include <optional>
 
@@ -51,6 +53,26 @@ base::Error lookup_error(const std::string& host, int status, int errno_value) {
   return {"resolve", host, gai_strerror(status), use_ipv4_hint};
 }
 
+std::optional<base::Error> why_not_probed(const std::string& host, const Endpoint& endpoint) {
+  if (endpoint.family == AF_INET) {
+    in_addr address{};
+    std::memcpy(&address, endpoint.address.data(), sizeof address);
+    return why_not_probed(host, address);
+  }
+  in6_addr address{};
+  std::memcpy(&address, endpoint.address.data(), sizeof address);
+  if (IN6_IS_ADDR_MULTICAST(&address)) {
+    return base::Error{"probe", host, "a multicast address, which many hosts would answer", "Give the address of one host."};
+  }
+  if (IN6_IS_ADDR_UNSPECIFIED(&address)) {
+    return base::Error{"probe", host, "not the address of a host", "Give the address of one host."};
+  }
+  if (IN6_IS_ADDR_V4MAPPED(&address)) {
+    return base::Error{"probe", host, "an IPv4 address in IPv6 form", "Give it as an IPv4 address."};
+  }
+  return std::nullopt;
+}
+
 }  // namespace
 
 base::Result<in_addr> resolve_target(const std::string& host) {
@@ -83,6 +105,40 @@ base::Result<in_addr> resolve_target(const std::string& host) {
     }
   }
   return ipv6_only;
+}
+
+base::Result<Endpoint> resolve_endpoint(const std::string& host, int family) {
+  if (host.empty() || host.find('\0') != std::string::npos) {
+    return base::Error{"probe", host, "no host is named", use_ipv4_hint};
+  }
+  Endpoint endpoint;
+  in_addr ipv4{};
+  in6_addr ipv6{};
+  // Written-out addresses need no resolver, which a static binary may not find.
+  if (family != AF_INET6 && inet_pton(AF_INET, host.c_str(), &ipv4) == 1) {
+    endpoint = endpoint_of(ipv4);
+  } else if (family != AF_INET && inet_pton(AF_INET6, host.c_str(), &ipv6) == 1) {
+    endpoint.family = AF_INET6;
+    std::memcpy(endpoint.address.data(), &ipv6, sizeof ipv6);
+  } else {
+    addrinfo hints{};
+    hints.ai_family = family;
+    hints.ai_socktype = SOCK_DGRAM;
+    addrinfo* found = nullptr;
+    const int status = getaddrinfo(host.c_str(), nullptr, &hints, &found);
+    const std::unique_ptr<addrinfo, void (*)(addrinfo*)> owner(found, freeaddrinfo);
+    if (status != 0) {
+      return lookup_error(host, status, errno);
+    }
+    SocketAddress address{};
+    std::memcpy(&address, found->ai_addr, std::min<std::size_t>(sizeof address, found->ai_addrlen));
+    endpoint = endpoint_of(address);
+    endpoint.port = 0;
+  }
+  if (std::optional<base::Error> refusal = why_not_probed(host, endpoint)) {
+    return *std::move(refusal);
+  }
+  return endpoint;
 }
 
 std::string format_address(in_addr address) {

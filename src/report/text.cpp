@@ -45,11 +45,13 @@ std::string target_name(const RunRecord& run) {
                                                                         : fmt::format("{} ({})", run.target, run.target_address);
 }
 
-std::string describe_probes(const RunRecord& run, const Diagnosis& diagnosis) {
+std::string describe_probes(const Evidence& evidence, const Diagnosis& diagnosis) {
+  const RunRecord& run = evidence.run;
   const diagnose::ProbeSummary& probes = diagnosis.probes;
-  std::string text =
-      fmt::format("Probed {}: {} ICMP echo{}, one every {}. {} late", target_name(run), format_count(probes.sent_count),
-                  probes.sent_count == 1 ? "" : "es", format_duration(run.probe_interval_ns), format_count(probes.late_count));
+  const bool one = probes.sent_count == 1;
+  const std::string_view what = evidence.only_echoes() ? (one ? "ICMP echo" : "ICMP echoes") : (one ? "probe" : "probes");
+  std::string text = fmt::format("Probed {}: {} {}, one every {}. {} late", target_name(run), format_count(probes.sent_count), what,
+                                 format_duration(run.probe_interval_ns), format_count(probes.late_count));
   if (probes.late_count > 0) {
     text += fmt::format(" ({})", base::format_percent(diagnose::fraction(probes.late_count, probes.sent_count)));
   }
@@ -138,7 +140,7 @@ void write_paragraph(Page& page, const std::string& text) {
 }
 
 void write_header(Page& page, const Evidence& evidence, const Diagnosis& diagnosis) {
-  write_paragraph(page, diagnosis.probed ? describe_probes(evidence.run, diagnosis) : describe_watch(evidence.run));
+  write_paragraph(page, diagnosis.probed ? describe_probes(evidence, diagnosis) : describe_watch(evidence.run));
   if (!diagnosis.late_time.empty()) {
     write_paragraph(page, fmt::format("Time of the late ones: {}.", late_parts_text(diagnosis.late_time)));
   }

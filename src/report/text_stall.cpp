@@ -164,11 +164,14 @@ void write_shares(Page& page, const StallText& source, const Stall& stall) {
   }
 }
 
-std::string sequence_text(const HeldProbes& held) {
+std::string sequence_text(const Evidence& evidence, const HeldProbes& held) {
   const auto range = [](std::int64_t first, std::int64_t last) {
     return first == last ? fmt::format("{}", first) : fmt::format("{}-{}", first, last);
   };
   const std::string sequences = range(held.first_sequence, held.last_sequence);
+  if (!evidence.only_echoes()) {
+    return "probe " + sequences;
+  }
   if (held.last_sequence < wire_sequences) {
     return "icmp_seq " + sequences;
   }
@@ -181,13 +184,14 @@ std::string slope_text(const diagnose::SlopeFit& fit) {
                             : fmt::format("slope {:.2f}", fit.slope);
 }
 
-std::string held_text(const HeldProbes& held) {
+std::string held_text(const Evidence& evidence, const HeldProbes& held) {
   const auto count = static_cast<std::int64_t>(held.probes.size());
   if (count == 1) {
-    return fmt::format("1 held: {}, RTT {} ms (one probe shows no slope)", sequence_text(held), format_ms(held.first_score_ns));
+    return fmt::format("1 held: {}, RTT {} ms (one probe shows no slope)", sequence_text(evidence, held),
+                       format_ms(held.first_score_ns));
   }
-  const std::string what =
-      fmt::format("{}, RTT {} > {} ms", sequence_text(held), format_ms(held.first_score_ns), format_ms(held.last_score_ns));
+  const std::string what = fmt::format("{}, RTT {} > {} ms", sequence_text(evidence, held), format_ms(held.first_score_ns),
+                                       format_ms(held.last_score_ns));
   switch (held.release) {
     case Release::together:
       return fmt::format("{} held: {}, falling as fast as they were sent ({}): all waited in the queue and were released together",
@@ -205,7 +209,7 @@ std::vector<std::string> packet_sentences(const Evidence& evidence, const Stall&
   std::vector<std::string> sentences;
   const auto held_count = static_cast<std::int64_t>(stall.held.probes.size());
   if (held_count > 0) {
-    sentences.push_back(held_text(stall.held));
+    sentences.push_back(held_text(evidence, stall.held));
   } else if (!evidence.probes.empty()) {
     sentences.emplace_back("no probe was held");
   }

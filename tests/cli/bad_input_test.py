@@ -55,6 +55,20 @@ class BadInput(unittest.TestCase):
         self.refused("man", "nonsense", names="nonsense", next_step="stallscope --help")
         self.refused("man", "--directory", "/nonexistent", names="/nonexistent/", next_step="must exist")
 
+    def test_bad_probe(self):
+        self.refused("probe", names="no target", next_step="stallscope probe 10.0.1.2")
+        self.refused("probe", "tcp://10.0.1.2", names="tcp://10.0.1.2", next_step="tcp://10.0.1.2:443")
+        self.refused("probe", "https://web/", names="TLS", next_step="http://web:8080/health")
+        self.refused("probe", "224.0.0.1", names="multicast", next_step="one host")
+        self.refused("probe", "ff02::1", names="multicast", next_step="one host")
+        self.refused("probe", "255.255.255.255", names="broadcast", next_step="one host")
+        self.refused("probe", "127.0.0.1", "--interval", "1us", names="1,000,000 probes/s", next_step="--rate")
+        self.refused("probe", "127.0.0.1", "--interval", "never", names="--interval", next_step="Give")
+        self.refused("probe", "127.0.0.1", "--source-port", "9-1", names="9-1", next_step="40000-40063")
+        self.refused("probe", "127.0.0.1", "--tcp", "70000", names="--tcp", next_step="stallscope probe --help")
+        self.refused("probe", "--targets", "/nonexistent", names="/nonexistent", next_step="No such file")
+        self.refused("respond", "224.0.0.1", names="multicast", next_step="one host")
+
     def test_no_command_prints_a_short_help(self):
         result = run()
         self.assertEqual(result.returncode, 2)

@@ -99,7 +99,7 @@ class Recording(unittest.TestCase):
     def test_a_full_disk_is_said_and_what_was_recorded_is_kept(self):
         small = self.directory / "small"
         small.mkdir()
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small)], check=True)
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", str(small)], check=True)
         self.addCleanup(lambda: subprocess.run(["umount", str(small)], check=True))
         self.bundle = small / "run.stall"
         result = run("diagnose", "127.0.0.1", "--interval", "100us", "--for", "30s", "--out", str(self.bundle), "--no-read-cost")

@@ -15,7 +15,7 @@
 
 #include "base/clock.h"
 #include "base/units.h"
-#include "probe/icmp_prober.h"
+#include "probe/prober.h"
 #include "probe/resolve.h"
 #include "probe/sender_thread.h"
 #include "probe/test_netns.h"
@@ -30,30 +30,37 @@ using testing::HasSubstr;
 using testing::IsEmpty;
 using testing::SizeIs;
 
-EchoOptions probes(const std::string& target, const std::string& netns, std::int64_t count, std::int64_t interval_ns) {
-  return {.target = address(target),
-          .netns = netns,
-          .interval_ns = interval_ns,
-          .duration_ns = count * interval_ns,
-          .cpu = std::nullopt,
-          .grace_ns = ns_per_s};
+ProberOptions probes(const std::string& target, const std::string& netns, std::int64_t count, std::int64_t interval_ns) {
+  ProberOptions options;
+  options.targets.resize(1);
+  options.targets[0].name = target;
+  options.targets[0].to = endpoint_of(address(target));
+  options.netns = netns;
+  options.interval_ns = interval_ns;
+  options.duration_ns = count * interval_ns;
+  options.timeout_ns = ProberOptions::longest_timeout_ns;
+  options.grace_ns = ns_per_s;
+  return options;
 }
 
-struct Outcome {
-  EchoSummary summary;
+struct EchoOutcome {
+  ProberSummary summary;
   std::vector<ProbeRecord> records;
   std::uint16_t identifier = 0;
-  IcmpSocketKind kind = IcmpSocketKind::raw;
+  std::vector<evidence::GapRecord> gaps;
 };
 
-Outcome probe(const EchoOptions& options) {
-  base::Result<IcmpProber> prober = IcmpProber::open(options);
+EchoOutcome probe(const ProberOptions& options) {
+  base::Result<Prober> prober = Prober::open(options);
   if (!prober) {
     throw std::runtime_error(prober.error().message());
   }
-  Outcome outcome{.summary = {}, .records = {}, .identifier = prober->identifier(), .kind = prober->socket_kind()};
-  base::Result<EchoSummary> summary = prober->run(
-      {}, [&](std::span<const ProbeRecord> batch) { outcome.records.insert(outcome.records.end(), batch.begin(), batch.end()); });
+  EchoOutcome outcome;
+  outcome.identifier = prober->icmp_identifier().value_or(0);
+  outcome.gaps = prober->gaps();
+  base::Result<ProberSummary> summary = prober->run({}, [&](const ProbeBatch& batch) {
+    outcome.records.insert(outcome.records.end(), batch.probes.begin(), batch.probes.end());
+  });
   if (!summary) {
     throw std::runtime_error(summary.error().message());
   }
@@ -63,12 +70,12 @@ Outcome probe(const EchoOptions& options) {
   return outcome;
 }
 
-std::string open_error(const EchoOptions& options) {
-  const base::Result<IcmpProber> prober = IcmpProber::open(options);
+std::string open_error(const ProberOptions& options) {
+  const base::Result<Prober> prober = Prober::open(options);
   return prober ? "opened" : prober.error().message();
 }
 
-std::int64_t shortest_rtt_ns(const Outcome& outcome) {
+std::int64_t shortest_rtt_ns(const EchoOutcome& outcome) {
   std::int64_t shortest = ns_per_s;
   for (const ProbeRecord& record : outcome.records) {
     shortest = record.answered() ? std::min(shortest, record.rtt_ns()) : shortest;
@@ -89,10 +96,10 @@ class Routed : public testing::Test {
   TestNetns router_;
 };
 
-TEST(IcmpProber, EveryProbeOnLoopbackIsAnswered) {
+TEST(EchoProber, EveryProbeOnLoopbackIsAnswered) {
   const TestNetns netns;
-  const Outcome outcome = probe(probes("127.0.0.1", netns.path(), 500, ns_per_ms));
-  EXPECT_EQ(outcome.kind, IcmpSocketKind::raw);
+  const EchoOutcome outcome = probe(probes("127.0.0.1", netns.path(), 500, ns_per_ms));
+  EXPECT_THAT(outcome.gaps, IsEmpty());
   EXPECT_EQ(outcome.summary.planned, 500);
   EXPECT_EQ(outcome.summary.counts.sent, 500);
   EXPECT_EQ(outcome.summary.counts.answered, 500);
@@ -112,11 +119,11 @@ TEST(IcmpProber, EveryProbeOnLoopbackIsAnswered) {
   }
 }
 
-TEST(IcmpProber, SequenceWrapsOnTheWireAndNotInTheRecords) {
+TEST(EchoProber, SequenceWrapsOnTheWireAndNotInTheRecords) {
   const TestNetns netns;
   // As fast as allowed: 65,536 probes and some take 6.6 s.
-  constexpr std::int64_t count = EchoSession::window + 300;
-  const Outcome outcome = probe(probes("127.0.0.1", netns.path(), count, EchoOptions::minimum_interval_ns));
+  constexpr std::int64_t count = 65'536 + 300;
+  const EchoOutcome outcome = probe(probes("127.0.0.1", netns.path(), count, ns_per_s / ProberOptions::default_limit_per_second));
   EXPECT_EQ(outcome.summary.counts.answered, count);
   EXPECT_EQ(outcome.summary.counts.duplicates, 0);
   EXPECT_EQ(outcome.summary.counts.foreign, 0);
@@ -124,7 +131,7 @@ TEST(IcmpProber, SequenceWrapsOnTheWireAndNotInTheRecords) {
 }
 
 TEST_F(Routed, RttIsThatOfPing) {
-  const Outcome outcome = probe(probes("10.201.0.2", client_.path(), 100, 10 * ns_per_ms));
+  const EchoOutcome outcome = probe(probes("10.201.0.2", client_.path(), 100, 10 * ns_per_ms));
   EXPECT_EQ(outcome.summary.counts.answered, 100);
 
   const std::string text = client_.output_of("ping -q -i 0.2 -c 5 10.201.0.2");
@@ -137,16 +144,16 @@ TEST_F(Routed, RttIsThatOfPing) {
 
 TEST_F(Routed, BlackholeOnThePathIsLossAndNotLateness) {
   router_.ip("route add blackhole 10.202.0.0/24");
-  EchoOptions options = probes("10.202.0.1", client_.path(), 50, 2 * ns_per_ms);
+  ProberOptions options = probes("10.202.0.1", client_.path(), 50, 2 * ns_per_ms);
   options.grace_ns = 100 * ns_per_ms;
-  const Outcome outcome = probe(options);
+  const EchoOutcome outcome = probe(options);
   EXPECT_EQ(outcome.summary.counts.sent, 50);
   EXPECT_EQ(outcome.summary.counts.lost, 50);
   EXPECT_EQ(outcome.summary.counts.answered, 0);
-  EXPECT_THAT(outcome.summary.icmp_errors, IsEmpty());
+  EXPECT_THAT(outcome.summary.errors, IsEmpty());
   ASSERT_THAT(outcome.records, SizeIs(50));
   EXPECT_TRUE(std::none_of(outcome.records.begin(), outcome.records.end(), [](const ProbeRecord& r) { return r.answered(); }));
-  EXPECT_GE(outcome.summary.end_ns, outcome.records.back().sent_ns + options.grace_ns);
+  EXPECT_GE(outcome.summary.end_ns, outcome.records.back().sent_ns + *options.grace_ns);
 }
 
 TEST_F(Routed, IcmpErrorsAreCountedByTypeWithTheirReporter) {
@@ -154,34 +161,36 @@ TEST_F(Routed, IcmpErrorsAreCountedByTypeWithTheirReporter) {
   client_.set_ipv4("ip_default_ttl", "1");
   router_.set_ipv4("icmp_ratelimit", "0");
   router_.ip("route add 10.202.0.0/24 dev veth");
-  EchoOptions options = probes("10.202.0.1", client_.path(), 20, 5 * ns_per_ms);
+  ProberOptions options = probes("10.202.0.1", client_.path(), 20, 5 * ns_per_ms);
   options.grace_ns = 100 * ns_per_ms;
-  const Outcome outcome = probe(options);
+  const EchoOutcome outcome = probe(options);
   EXPECT_EQ(outcome.summary.counts.sent, 20);
   EXPECT_EQ(outcome.summary.counts.lost, 20);
   EXPECT_EQ(outcome.summary.counts.send_failed, 0);
-  ASSERT_THAT(outcome.summary.icmp_errors, SizeIs(1));
-  const IcmpErrorCount& error = outcome.summary.icmp_errors[0];
-  EXPECT_EQ(icmp_error_name(error.type, error.code), "time to live exceeded");
-  EXPECT_EQ(format_address(error.reporter), "10.201.0.2");
+  ASSERT_THAT(outcome.summary.errors, SizeIs(1));
+  const ProbeErrorCount& error = outcome.summary.errors[0];
+  EXPECT_TRUE(error.icmp);
+  EXPECT_EQ(error.what, "time to live exceeded");
+  EXPECT_EQ(address_text(error.reporter), "10.201.0.2");
   EXPECT_EQ(error.count, 20);
 }
 
 TEST_F(Routed, RefusedSendsAreNeitherSentNorLost) {
-  base::Result<IcmpProber> prober = IcmpProber::open(probes("10.201.0.2", client_.path(), 20, 5 * ns_per_ms));
+  base::Result<Prober> prober = Prober::open(probes("10.201.0.2", client_.path(), 20, 5 * ns_per_ms));
   ASSERT_TRUE(prober) << prober.error().message();
   client_.ip("route add prohibit 10.201.0.2/32");
-  const base::Result<EchoSummary> summary = prober->run({}, [](std::span<const ProbeRecord>) { FAIL(); });
+  const base::Result<ProberSummary> summary = prober->run({}, [](const ProbeBatch&) { FAIL(); });
   ASSERT_TRUE(summary);
   EXPECT_EQ(summary->counts.sent, 0);
   EXPECT_EQ(summary->counts.lost, 0);
   EXPECT_EQ(summary->counts.send_failed, 20);
-  ASSERT_THAT(summary->send_errors, SizeIs(1));
-  EXPECT_EQ(summary->send_errors[0].error_number, EACCES);
-  EXPECT_EQ(summary->send_errors[0].count, 20);
+  ASSERT_THAT(summary->errors, SizeIs(1));
+  EXPECT_FALSE(summary->errors[0].icmp);
+  EXPECT_EQ(summary->errors[0].what, "Permission denied");
+  EXPECT_EQ(summary->errors[0].count, 20);
 }
 
-TEST(IcmpProber, RefusesTargetsThatCannotBeReached) {
+TEST(EchoProber, RefusesTargetsThatCannotBeReached) {
   const TestNetns netns;
   const TestNetns peer;
   EXPECT_THAT(open_error(probes("10.9.9.9", netns.path(), 1, ns_per_ms)), HasSubstr("cannot probe 10.9.9.9: no route to it"));
@@ -193,8 +202,8 @@ TEST(IcmpProber, RefusesTargetsThatCannotBeReached) {
   EXPECT_THAT(open_error(probes("10.7.0.1", netns.path(), 1, ns_per_ms)), HasSubstr("unreachable"));
 }
 
-TEST(IcmpProber, RefusesWhatIsOutOfBounds) {
-  EXPECT_THAT(open_error(probes("127.0.0.1", "", 10, EchoOptions::minimum_interval_ns - 1)), HasSubstr("shorter than 100 us"));
+TEST(EchoProber, RefusesWhatIsOutOfBounds) {
+  EXPECT_THAT(open_error(probes("127.0.0.1", "", 10, 99'000)), HasSubstr("more than 10,000"));
   EXPECT_THAT(open_error(probes("127.0.0.1", "", 0, ns_per_ms)), HasSubstr("not within 24 h"));
   EXPECT_THAT(open_error(probes("127.0.0.1", "", 90'000, ns_per_s)), HasSubstr("not within 24 h"));
   EXPECT_THAT(open_error(probes("127.0.0.1", "stallscope-none", 1, ns_per_ms)),
@@ -202,24 +211,24 @@ TEST(IcmpProber, RefusesWhatIsOutOfBounds) {
   EXPECT_THAT(open_error(probes("127.0.0.1", "/etc/passwd", 1, ns_per_ms)), HasSubstr("not a network namespace"));
 
   const TestNetns netns;
-  EchoOptions options = probes("127.0.0.1", netns.path(), 1, ns_per_ms);
+  ProberOptions options = probes("127.0.0.1", netns.path(), 1, ns_per_ms);
   options.cpu = 100'000;
-  base::Result<IcmpProber> prober = IcmpProber::open(options);
+  base::Result<Prober> prober = Prober::open(options);
   ASSERT_TRUE(prober);
-  const base::Result<EchoSummary> summary = prober->run({}, [](std::span<const ProbeRecord>) {});
+  const base::Result<ProberSummary> summary = prober->run({}, [](const ProbeBatch&) {});
   ASSERT_FALSE(summary);
   EXPECT_THAT(summary.error().message(), HasSubstr("cannot probe from CPU 100000"));
 }
 
-TEST(IcmpProber, SenderHeldUpByItsSinkSendsEveryProbeAndScoresItFromItsTime) {
+TEST(EchoProber, SenderHeldUpByItsSinkSendsEveryProbeAndScoresItFromItsTime) {
   const TestNetns netns;
   constexpr std::int64_t freeze_ns = 50 * ns_per_ms;
   std::vector<ProbeRecord> records;
   std::int64_t frozen_at_ns = 0;
-  base::Result<IcmpProber> prober = IcmpProber::open(probes("127.0.0.1", netns.path(), 400, ns_per_ms));
+  base::Result<Prober> prober = Prober::open(probes("127.0.0.1", netns.path(), 400, ns_per_ms));
   ASSERT_TRUE(prober) << prober.error().message();
-  const base::Result<EchoSummary> summary = prober->run({}, [&](std::span<const ProbeRecord> batch) {
-    records.insert(records.end(), batch.begin(), batch.end());
+  const base::Result<ProberSummary> summary = prober->run({}, [&](const ProbeBatch& batch) {
+    records.insert(records.end(), batch.probes.begin(), batch.probes.end());
     if (frozen_at_ns == 0) {
       // The fault under test: the sending thread does not get to run.
       frozen_at_ns = base::monotonic_ns();
@@ -241,17 +250,17 @@ TEST(IcmpProber, SenderHeldUpByItsSinkSendsEveryProbeAndScoresItFromItsTime) {
   EXPECT_GE(scored_late, 49);
 }
 
-TEST(IcmpProber, StopEndsTheRunEarlyAndKeepsWhatWasSeen) {
+TEST(EchoProber, StopEndsTheRunEarlyAndKeepsWhatWasSeen) {
   const TestNetns netns;
   std::stop_source stop;
   std::int64_t handed_over = 0;
-  base::Result<IcmpProber> prober = IcmpProber::open(probes("127.0.0.1", netns.path(), 86'400, ns_per_s));
+  base::Result<Prober> prober = Prober::open(probes("127.0.0.1", netns.path(), 86'400, ns_per_s));
   ASSERT_TRUE(prober) << prober.error().message();
-  base::Result<EchoSummary> summary = EchoSummary{};
+  base::Result<ProberSummary> summary = ProberSummary{};
   {
     std::jthread runner([&] {
-      summary = prober->run(stop.get_token(), [&](std::span<const ProbeRecord> batch) {
-        handed_over += static_cast<std::int64_t>(batch.size());
+      summary = prober->run(stop.get_token(), [&](const ProbeBatch& batch) {
+        handed_over += static_cast<std::int64_t>(batch.probes.size());
         stop.request_stop();
       });
     });
@@ -264,15 +273,15 @@ TEST(IcmpProber, StopEndsTheRunEarlyAndKeepsWhatWasSeen) {
   EXPECT_EQ(summary->counts.answered, handed_over);
 }
 
-TEST(IcmpProber, StopFromAnotherThreadWakesASleepingProber) {
+TEST(EchoProber, StopFromAnotherThreadWakesASleepingProber) {
   const TestNetns netns;
   std::stop_source stop;
   // One probe, then an interval of an hour: only the stop can end the run while the test is being watched.
-  base::Result<IcmpProber> prober = IcmpProber::open(probes("127.0.0.1", netns.path(), 24, 3600 * ns_per_s));
+  base::Result<Prober> prober = Prober::open(probes("127.0.0.1", netns.path(), 24, 3600 * ns_per_s));
   ASSERT_TRUE(prober) << prober.error().message();
-  base::Result<EchoSummary> summary = EchoSummary{};
+  base::Result<ProberSummary> summary = ProberSummary{};
   {
-    std::jthread runner([&] { summary = prober->run(stop.get_token(), [](std::span<const ProbeRecord>) {}); });
+    std::jthread runner([&] { summary = prober->run(stop.get_token(), [](const ProbeBatch&) {}); });
     stop.request_stop();
   }
   ASSERT_TRUE(summary);
@@ -292,12 +301,12 @@ void without_net_raw(const std::function<void()>& action) {
   }).join();
 }
 
-TEST(IcmpProber, UsesAPingSocketWithoutCapNetRaw) {
+TEST(EchoProber, UsesAPingSocketWithoutCapNetRaw) {
   const TestNetns netns;
   netns.set_ipv4("ping_group_range", "0 2147483647");
   without_net_raw([&] {
-    const Outcome outcome = probe(probes("127.0.0.1", netns.path(), 100, ns_per_ms));
-    EXPECT_EQ(outcome.kind, IcmpSocketKind::ping);
+    const EchoOutcome outcome = probe(probes("127.0.0.1", netns.path(), 100, ns_per_ms));
+    EXPECT_THAT(outcome.gaps, SizeIs(1));
     EXPECT_NE(outcome.identifier, 0);
     EXPECT_EQ(outcome.summary.counts.answered, 100);
     EXPECT_EQ(outcome.summary.counts.foreign, 0);
@@ -305,7 +314,7 @@ TEST(IcmpProber, UsesAPingSocketWithoutCapNetRaw) {
   });
 }
 
-TEST(IcmpProber, SaysWhatIsMissingWithoutAnyPermission) {
+TEST(EchoProber, SaysWhatIsMissingWithoutAnyPermission) {
   const TestNetns netns;
   netns.set_ipv4("ping_group_range", "1 0");
   without_net_raw([&] {

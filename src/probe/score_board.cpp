@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "probe/score_board.h"
+
+#include <algorithm>
+
+namespace stallscope::probe {
+namespace {
+
+constexpr std::size_t precise_target_count = 64;
+constexpr unsigned coarse_precision_bits = 5;
+
+}  // namespace
+
+ScoreBoard::ScoreBoard(std::size_t target_count, std::int64_t late_after_ns)
+    : late_after_ns_(late_after_ns), total_(LatencyHistogram::default_precision_bits) {
+  const unsigned bits = target_count <= precise_target_count ? LatencyHistogram::default_precision_bits : coarse_precision_bits;
+  targets_.assign(target_count, TargetScore(bits));
+}
+
+ProbeFateKind ScoreBoard::fate_of(const TargetScore& score, const evidence::ProbeRecord& probe) const {
+  if (!probe.answered()) {
+    return probe.answer == evidence::AnswerKind::resent_syn_ack ? ProbeFateKind::answer_lost : ProbeFateKind::lost;
+  }
+  if (score.fastest_ns >= 0 && probe.rtt_ns() - score.fastest_ns >= late_after_ns_) {
+    return ProbeFateKind::late;
+  }
+  return probe.own_lateness_ns() >= late_after_ns_ ? ProbeFateKind::own_late : ProbeFateKind::on_time;
+}
+
+ProbeFateKind ScoreBoard::add(std::size_t target, const evidence::ProbeRecord& probe) {
+  const ProbeFateKind fate = fate_of(targets_[target], probe);
+  own_lateness_.add(probe.own_lateness_ns());
+  if (probe.transmitted_ns != evidence::ProbeRecord::unknown) {
+    own_stack_.add(probe.transmitted_ns - probe.sent_ns);
+  }
+  const bool overtaken = probe.answered() && probe.sequence < targets_[target].newest_answered;
+  for (TargetScore* score : {&targets_[target], &total_}) {
+    ++score->sent;
+    ++score->answers.at(static_cast<std::size_t>(probe.answer));
+    if (!probe.answered()) {
+      ++score->lost;
+      score->answers_lost += fate == ProbeFateKind::answer_lost ? 1 : 0;
+      continue;
+    }
+    ++score->answered;
+    score->late += fate == ProbeFateKind::late ? 1 : 0;
+    score->own_late += fate == ProbeFateKind::own_late ? 1 : 0;
+    score->out_of_order += overtaken ? 1 : 0;
+    score->fastest_ns = score->fastest_ns < 0 ? probe.rtt_ns() : std::min(score->fastest_ns, probe.rtt_ns());
+    score->newest_answered = std::max(score->newest_answered, probe.sequence);
+    score->score.add(probe.score_ns());
+    if (probe.transmitted_ns != evidence::ProbeRecord::unknown) {
+      score->path.add(probe.received_ns - probe.transmitted_ns);
+    }
+    if (probe.far_host_ns != evidence::ProbeRecord::unknown) {
+      score->far_host.add(probe.far_host_ns);
+    }
+  }
+  return fate;
+}
+
+}  // namespace stallscope::probe
