@@ -38,7 +38,7 @@ constexpr std::array<Parameter, 2> parameters = {{
 
 Settings settings_for(std::int64_t length_ns) {
   // Several hops, so that receiving takes longer than sending.
-  constexpr std::int64_t least_hops_count = 5;
+  constexpr std::int64_t least_hops_count = 3;
   const std::int64_t packets_count =
       std::clamp(length_ns / (least_hops_count * packet_ns), parameters[0].minimum, default_packets_count);
   return {{"packets", packets_count},
