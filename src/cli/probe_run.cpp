@@ -112,11 +112,11 @@ class ProbeBundle {
   Status add(const std::vector<ProbeRecord>& probes) {
     for (const ProbeRecord& probe : probes) {
       if (written_flows_.insert(probe.flow_id).second) {
-        if (const Status added = writer_.add(prober_->flow(probe.flow_id)); !added) {
+        if (Status added = writer_.add(prober_->flow(probe.flow_id)); !added) {
           return added;
         }
       }
-      if (const Status added = writer_.add(probe); !added) {
+      if (Status added = writer_.add(probe); !added) {
         return added;
       }
     }
@@ -130,18 +130,17 @@ class ProbeBundle {
 
   Status finish(const ProbeReport& report, bool failed) {
     for (const evidence::GapRecord& gap : report.gaps) {
-      if (const Status added = writer_.add(gap); !added) {
+      if (Status added = writer_.add(gap); !added) {
         return added;
       }
     }
     for (const probe::Distortion& distortion : report.distortions) {
-      if (const Status added = writer_.add(evidence::GapRecord{"undistorted probes", distortion.what, distortion.consequence});
-          !added) {
+      if (Status added = writer_.add(evidence::GapRecord{"undistorted probes", distortion.what, distortion.consequence}); !added) {
         return added;
       }
     }
     if (report.summary.socket_drops > 0) {
-      if (const Status added =
+      if (Status added =
               writer_.add(evidence::LossRecord{"replies dropped at the prober's full socket", report.summary.socket_drops});
           !added) {
         return added;
@@ -156,7 +155,7 @@ class ProbeBundle {
       : writer_(std::move(writer)), run_(std::move(run)), prober_(&prober) {}
 
   Status update() {
-    if (const Status updated = writer_.update_run(run_); !updated) {
+    if (Status updated = writer_.update_run(run_); !updated) {
       return updated;
     }
     return writer_.commit();

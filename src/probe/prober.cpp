@@ -123,12 +123,12 @@ class Setup {
       TargetState& opened = state_.targets[i];
       opened.from = *from;
       if (!is_connection(target.kind)) {
-        if (const base::Status status = link(target, opened); !status) {
+        if (base::Status status = link(target, opened); !status) {
           return status;
         }
       }
       if (is_connection(target.kind)) {
-        if (const base::Status status = connect(target, opened); !status) {
+        if (base::Status status = connect(target, opened); !status) {
           return status;
         }
       }
@@ -178,7 +178,7 @@ class Setup {
     for (std::size_t i = 0; i < opened.link_count; ++i) {
       options.udp_source_port =
           state_.options.source_ports ? static_cast<std::uint16_t>(state_.options.source_ports->first + i) : std::uint16_t{0};
-      if (const base::Status status = add_link(options); !status) {
+      if (base::Status status = add_link(options); !status) {
         return status;
       }
     }

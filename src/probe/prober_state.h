@@ -47,8 +47,8 @@ struct TargetState {
 };
 
 struct Prober::State {
-  explicit State(ProberOptions given, const ProbeSchedule& schedule_, const SessionLimits& limits)
-      : options(std::move(given)), schedule(schedule_), session(schedule_, limits) {}
+  explicit State(ProberOptions given, const ProbeSchedule& plan, const SessionLimits& limits)
+      : options(std::move(given)), schedule(plan), session(plan, limits) {}
 
   ProberOptions options;
   ProbeSchedule schedule;
