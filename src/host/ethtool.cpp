@@ -111,7 +111,8 @@ base::Result<RssReply> Ethtool::hash_by_ioctl() const {
   }
   // Whole words, so that the structure is aligned; the key follows the table.
   const std::size_t table_bytes = sizes.indir_size * sizeof(std::uint32_t);
-  std::vector<std::uint32_t> buffer((sizeof(sizes) + table_bytes + sizes.key_size + sizeof(std::uint32_t) - 1) / sizeof(std::uint32_t));
+  std::vector<std::uint32_t> buffer((sizeof(sizes) + table_bytes + sizes.key_size + sizeof(std::uint32_t) - 1) /
+                                    sizeof(std::uint32_t));
   const std::uint32_t given_table = sizes.indir_size;
   const std::uint32_t given_key = sizes.key_size;
   std::memcpy(buffer.data(), &sizes, sizeof(sizes));

@@ -90,7 +90,8 @@ bool for_each_attribute(std::span<const std::byte> bytes, const OnAttribute& on_
     if (!type) {
       return false;
     }
-    on_attribute(static_cast<std::uint16_t>(*type & NLA_TYPE_MASK), bytes.subspan(attribute_header_bytes, *size - attribute_header_bytes));
+    on_attribute(static_cast<std::uint16_t>(*type & NLA_TYPE_MASK),
+                 bytes.subspan(attribute_header_bytes, *size - attribute_header_bytes));
     bytes = bytes.subspan(std::min(aligned(*size), bytes.size()));
   }
   return true;

@@ -11,8 +11,9 @@
 
 #include "base/result.h"
 
-// Messages of the generic netlink family "ethtool" (Linux 5.6; Documentation/networking/ethtool-netlink.rst). Pure: bytes in, values
-// out. Replies come from the kernel, but a program in between (gVisor, a seccomp agent, a fuzzer) may write them as it likes.
+// Messages of the generic netlink family "ethtool" (Linux 5.6; Documentation/networking/ethtool-netlink.rst). Pure: bytes in,
+// values out. Replies come from the kernel, but a program in between (gVisor, a seccomp agent, a fuzzer) may write them as it
+// likes.
 namespace stallscope::host {
 
 /// ETHTOOL_MSG_RSS_GET and its attributes. Newer than the headers of Debian 12; numbers of the kernel's interface do not change.
@@ -35,6 +36,7 @@ struct RssReply {
 
 /// The answer to the request of that sequence. The kernel's refusal is an error with its errno's text.
 [[nodiscard]] base::Result<std::uint16_t> parse_family_reply(std::span<const std::byte> bytes, std::uint32_t sequence);
-[[nodiscard]] base::Result<RssReply> parse_rss_reply(std::span<const std::byte> bytes, std::uint32_t sequence, std::string_view device);
+[[nodiscard]] base::Result<RssReply> parse_rss_reply(std::span<const std::byte> bytes, std::uint32_t sequence,
+                                                     std::string_view device);
 
 }  // namespace stallscope::host

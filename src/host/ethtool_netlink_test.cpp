@@ -33,11 +33,11 @@ std::vector<std::byte> message(int type, std::uint32_t with_sequence, const std:
 }
 
 /// The generic header, then hash function 1, a table of 1 0, a key of 3 bytes with padding, transform 2, and an unknown attribute.
-const std::vector<int> whole_body = {38, 1, 0, 0,                            //
-                                     8,  0, 3, 0, 1, 0, 0, 0,                //
-                                     12, 0, 4, 0, 1, 0, 0, 0, 0, 0, 0, 0,    //
-                                     7,  0, 5, 0, 9, 8, 7, 0,                //
-                                     8,  0, 6, 0, 2, 0, 0, 0,                //
+const std::vector<int> whole_body = {38, 1, 0,  0,                          //
+                                     8,  0, 3,  0, 1, 0, 0, 0,              //
+                                     12, 0, 4,  0, 1, 0, 0, 0, 0, 0, 0, 0,  //
+                                     7,  0, 5,  0, 9, 8, 7, 0,              //
+                                     8,  0, 6,  0, 2, 0, 0, 0,              //
                                      4,  0, 99, 0};
 
 TEST(RssReply, is_read_with_all_its_attributes) {
@@ -75,11 +75,11 @@ TEST(RssReply, that_is_cut_anywhere_is_refused_or_whole) {
 
 TEST(Requests, are_as_the_kernel_documents_them) {
   // Length 32, the controller, a request; CTRL_CMD_GETFAMILY, version 1; CTRL_ATTR_FAMILY_NAME "ethtool".
-  EXPECT_EQ(family_request(1, "ethtool"), bytes({32, 0, 0, 0, 16, 0, 1, 0, 1, 0, 0, 0, 0, 0,   0,   0,   //
+  EXPECT_EQ(family_request(1, "ethtool"), bytes({32, 0, 0, 0, 16, 0, 1, 0, 1,   0,   0,   0,   0,   0,   0,   0,  //
                                                  3,  1, 0, 0, 12, 0, 2, 0, 'e', 't', 'h', 't', 'o', 'o', 'l', 0}));
   // A nested header with the device's name.
-  EXPECT_EQ(rss_request(0x14, 2, "eth0"), bytes({36, 0, 0, 0, 0x14, 0, 1, 0, 2, 0, 0, 0, 0, 0, 0, 0,  //
-                                                 38, 1, 0, 0, 16, 0, 1, 0x80, 9, 0, 2, 0, 'e', 't', 'h', '0', 0, 0, 0, 0}));
+  EXPECT_EQ(rss_request(0x14, 2, "eth0"), bytes({36, 0, 0, 0, 0x14, 0, 1, 0,    2, 0, 0, 0, 0,   0,   0,   0,  //
+                                                 38, 1, 0, 0, 16,   0, 1, 0x80, 9, 0, 2, 0, 'e', 't', 'h', '0', 0, 0, 0, 0}));
 }
 
 TEST(FamilyReply, has_the_number_of_the_family) {

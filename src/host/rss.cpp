@@ -142,7 +142,8 @@ void read_transform(const std::optional<std::uint32_t>& transform, ReceiveQueues
   } else if (*transform == transform_symmetric_or_xor) {
     queues.transform = rss::InputTransform::symmetric_or_xor;
   } else {
-    queues.notes.push_back(fmt::format("Its input transform ({:#x}) is not known here, so queues cannot be predicted.", *transform));
+    queues.notes.push_back(
+        fmt::format("Its input transform ({:#x}) is not known here, so queues cannot be predicted.", *transform));
     queues.key.clear();
   }
 }
@@ -228,7 +229,7 @@ std::optional<std::int32_t> queue_of_interrupt(std::string_view name, std::strin
   }
   if (const std::size_t at = name.find("@pci:"); at != std::string_view::npos) {
     return name.substr(at + 5) == bus_name && name.starts_with("mlx5_comp") ? number_after(name.substr(0, at), "mlx5_comp")
-                                                                          : std::nullopt;
+                                                                            : std::nullopt;
   }
   const std::size_t at = name.find(device);
   if (at == std::string_view::npos || (at > 0 && name[at - 1] != '-')) {

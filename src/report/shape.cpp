@@ -80,8 +80,12 @@ std::vector<const StallEpisode*> longest(const shape::Analysis& analysis, std::s
 
 Json flow_json(const shape::FlowPart& part, const std::vector<FlowName>& names) {
   const FlowName name = name_of(part.flow, names);
-  return {{"flow", part.flow},           {"protocol", base::printable(name.protocol)}, {"detail", base::printable(name.detail)},
-          {"held", part.held_count},     {"passed", part.passed_count},                {"lost", part.lost_count},
+  return {{"flow", part.flow},
+          {"protocol", base::printable(name.protocol)},
+          {"detail", base::printable(name.detail)},
+          {"held", part.held_count},
+          {"passed", part.passed_count},
+          {"lost", part.lost_count},
           {"reordered", part.reordered_count}};
 }
 

@@ -207,7 +207,8 @@ PredictionCheck check_prediction(std::span<const Comparison> comparisons, double
     return check;
   }
   if (predicted.size() < 2 || observed.size() < 2) {
-    check.why = observed.size() < 2 ? "all flows are at one place, so nothing can be compared" : "all flows have one predicted queue";
+    check.why =
+        observed.size() < 2 ? "all flows are at one place, so nothing can be compared" : "all flows have one predicted queue";
     return check;
   }
   check.chance = permutation_chance(queues, std::move(places), observed.size(), cells, check.agreeing_count);

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-// Which flows share a receive queue, learned from what is seen, and whether a prediction may be relied on. Formulas and where they come
-// from: docs/design/0005-shape-statistics.md.
+// Which flows share a receive queue, learned from what is seen, and whether a prediction may be relied on. Formulas and where they
+// come from: docs/design/0005-shape-statistics.md.
 namespace stallscope::rss {
 
 /// A packet of a flow was seen at a place: a CPU or a receive queue of the host that received it.
@@ -72,8 +72,8 @@ struct PredictionCheck {
   std::map<std::uint32_t, std::int32_t> place_of_queue;
 };
 
-/// Several queues may be at one place (interrupts of two queues on one CPU), but the flows of a queue are all at one place. The chance is
-/// that of a permutation test, with a fixed series of random numbers: the same input has the same result.
+/// Several queues may be at one place (interrupts of two queues on one CPU), but the flows of a queue are all at one place. The
+/// chance is that of a permutation test, with a fixed series of random numbers: the same input has the same result.
 [[nodiscard]] PredictionCheck check_prediction(std::span<const Comparison> comparisons, double claim_chance = 0.001);
 
 }  // namespace stallscope::rss

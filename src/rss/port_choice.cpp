@@ -31,7 +31,8 @@ PortChoice choose_ports(const QueueMap& remote, const QueueMap* local, const Por
     std::int32_t count = 0;
     for (; count < wish.ports_per_queue && !ports.empty(); ++count) {
       const auto best = std::min_element(ports.begin(), ports.end(), [&](const Candidate& a, const Candidate& b) {
-        return std::pair(taken_here[a.local_queue], taken[a.local_queue]) < std::pair(taken_here[b.local_queue], taken[b.local_queue]);
+        return std::pair(taken_here[a.local_queue], taken[a.local_queue]) <
+               std::pair(taken_here[b.local_queue], taken[b.local_queue]);
       });
       ++taken_here[best->local_queue];
       ++taken[best->local_queue];

@@ -35,8 +35,8 @@ struct PortChoice {
 };
 
 /// The fewest source ports that reach every remote queue as often as wished, which is that often for each. Of ports that reach the
-/// same remote queue, those are taken whose replies spread most evenly over the local queues. Without a map for this host replies are
-/// not predicted.
+/// same remote queue, those are taken whose replies spread most evenly over the local queues. Without a map for this host replies
+/// are not predicted.
 [[nodiscard]] PortChoice choose_ports(const QueueMap& remote, const QueueMap* local, const PortWish& wish);
 
 }  // namespace stallscope::rss

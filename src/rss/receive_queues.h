@@ -22,8 +22,8 @@ enum class InputTransform : std::uint8_t {
   none,
   /// (sip ^ dip, sip ^ dip, sport ^ dport, sport ^ dport): RXH_XFRM_SYM_XOR, Linux 6.8.
   symmetric_xor,
-  /// (sip | dip, sip ^ dip, sport | dport, sport ^ dport): RXH_XFRM_SYM_OR_XOR, Linux 6.15 (ecdff893384c). mlx5 hashed like this long
-  /// before it could say so (4d20c9f2db83).
+  /// (sip | dip, sip ^ dip, sport | dport, sport ^ dport): RXH_XFRM_SYM_OR_XOR, Linux 6.15 (ecdff893384c). mlx5 hashed like this
+  /// long before it could say so (4d20c9f2db83).
   symmetric_or_xor,
 };
 

@@ -25,8 +25,8 @@ std::uint32_t key_window(std::span<const std::uint8_t> key, std::size_t bit) {
 
 base::Result<Toeplitz> Toeplitz::make(std::span<const std::uint8_t> key) {
   if (key.size() <= window_bytes) {
-    return base::Error{"hash with", "the key", fmt::format("it has {} bytes, and the hash needs more than {}", key.size(), window_bytes),
-                       ""};
+    return base::Error{"hash with", "the key",
+                       fmt::format("it has {} bytes, and the hash needs more than {}", key.size(), window_bytes), ""};
   }
   Toeplitz toeplitz;
   toeplitz.tables_.resize(std::min(key.size() - window_bytes, max_input_bytes));

@@ -145,7 +145,8 @@ void WitnessStand::count_window(const Burst& burst, std::uint32_t id) {
     if (packet.sent_ns > burst.last_sent_ns && packet.sent_ns > burst.first_arrival_ns - late_floor_ns) {
       break;
     }
-    if (packet.sent_ns > burst.last_sent_ns && packet.sent_ns > burst.first_arrival_ns - classified_.baseline(packet).late_after_ns) {
+    if (packet.sent_ns > burst.last_sent_ns &&
+        packet.sent_ns > burst.first_arrival_ns - classified_.baseline(packet).late_after_ns) {
       continue;
     }
     Count& count = count_of(packets_[index].flow);
@@ -233,7 +234,8 @@ void WitnessStand::find_start(const Burst& burst, Witness& witness) {
 
 std::optional<Witness> WitnessStand::hear(std::size_t number) {
   const Burst& burst = bursts_.bursts[number];
-  const std::size_t looks = sent_from(std::max(burst.last_sent_ns, burst.first_arrival_ns) + 1) - sent_from(burst.first_sent_ns - burst.length_ns());
+  const std::size_t looks =
+      sent_from(std::max(burst.last_sent_ns, burst.first_arrival_ns) + 1) - sent_from(burst.first_sent_ns - burst.length_ns());
   if (looks > budget_) {
     return std::nullopt;
   }

@@ -10,9 +10,9 @@ namespace {
 
 using testing::Dice;
 using testing::ms;
-using testing::Traffic;
 using testing::run_start_ns;
 using testing::second;
+using testing::Traffic;
 
 TEST(Classify, counts_what_became_of_packets_and_ignores_impossible_times) {
   Dice dice(1);

@@ -31,7 +31,8 @@ HeatMap make_heat_map(std::span<const TimedPacket> packets, std::span<const std:
     if (!packet.possible() || row == no_row) {
       continue;
     }
-    HeatCell& cell = map.rows[static_cast<std::size_t>(row)][static_cast<std::size_t>((packet.intended_ns - first_ns) / map.cell_ns)];
+    HeatCell& cell =
+        map.rows[static_cast<std::size_t>(row)][static_cast<std::size_t>((packet.intended_ns - first_ns) / map.cell_ns)];
     ++cell.sent_count;
     if (packet.answered()) {
       cell.worst_ns = std::max(cell.worst_ns, packet.answered_ns - packet.intended_ns);

@@ -23,8 +23,8 @@ struct Baseline {
   std::int64_t late_after_ns = late_floor_ns;
 };
 
-/// Of RTTs, which it overwrites. Where even the middle one is late measured by the lower half, that half alone decides: right as long
-/// as fewer than three quarters of the packets are late.
+/// Of RTTs, which it overwrites. Where even the middle one is late measured by the lower half, that half alone decides: right as
+/// long as fewer than three quarters of the packets are late.
 [[nodiscard]] Baseline measure_baseline(std::span<std::int64_t> rtts);
 
 /// What became of one packet.

@@ -18,9 +18,9 @@ namespace {
 
 using testing::Dice;
 using testing::ms;
-using testing::Traffic;
 using testing::run_start_ns;
 using testing::second;
+using testing::Traffic;
 using testing::us;
 
 constexpr std::uint64_t runs_per_kind = 60;
@@ -56,9 +56,8 @@ void reorder(std::vector<TimedPacket>& packets, Dice& dice) {
 
 void shift_levels(std::vector<TimedPacket>& packets, Dice& dice) {
   const std::int64_t phase_ns = dice.below(second);
-  testing::delay(packets, [&](const TimedPacket& packet) {
-    return (packet.sent_ns + phase_ns) / (700 * ms) % 2 == 0 ? 25 * ms : 0;
-  });
+  testing::delay(packets,
+                 [&](const TimedPacket& packet) { return (packet.sent_ns + phase_ns) / (700 * ms) % 2 == 0 ? 25 * ms : 0; });
 }
 
 void shift_some_flows(std::vector<TimedPacket>& packets, Dice& dice) {

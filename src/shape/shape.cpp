@@ -140,14 +140,14 @@ class Analyser {
     }
   }
 
-  /// Benjamini and Hochberg's procedure: of the candidates that stay, no more than the wanted part is coincidence. Each late packet that
-  /// could have begun a burst is a test.
+  /// Benjamini and Hochberg's procedure: of the candidates that stay, no more than the wanted part is coincidence. Each late packet
+  /// that could have begun a burst is a test.
   void keep_discoveries(std::vector<std::size_t>& candidates, const std::vector<double>& chances) const {
     std::stable_sort(candidates.begin(), candidates.end(), [&](std::size_t a, std::size_t b) { return chances[a] < chances[b]; });
     std::size_t kept = 0;
     for (std::size_t at = 0; at < candidates.size(); ++at) {
-      const double limit =
-          options_.false_claim_chance * static_cast<double>(at + 1) / static_cast<double>(std::max<std::int64_t>(bursts_.epoch_count, 1));
+      const double limit = options_.false_claim_chance * static_cast<double>(at + 1) /
+                           static_cast<double>(std::max<std::int64_t>(bursts_.epoch_count, 1));
       kept = chances[candidates[at]] <= limit ? at + 1 : kept;
     }
     candidates.resize(kept);
@@ -284,8 +284,8 @@ class Analyser {
     episode.fit = fit_line(points);
     if (episode.fit) {
       episode.slope_95 = slope_interval(*episode.fit, episode.held_count);
-      episode.release =
-          judge_release(*episode.fit, episode.shortest_ns, packets_[spell.back()].answered_ns - packets_[spell.front()].answered_ns);
+      episode.release = judge_release(*episode.fit, episode.shortest_ns,
+                                      packets_[spell.back()].answered_ns - packets_[spell.front()].answered_ns);
     }
     std::int64_t passed_count = 0;
     std::int64_t late_count = 0;
@@ -301,8 +301,9 @@ class Analyser {
     } else if (episode.release == Release::apart &&
                static_cast<double>(passed_count) <= passing_part * static_cast<double>(passed_count + late_count)) {
       episode.cause = Cause::path;
-      episode.why = fmt::format("RTTs are higher for {} ms without falling as packets are sent (slope {:.2f}): no queue stood still",
-                                base::format_ms(episode.shortest_ns), episode.fit->slope);
+      episode.why =
+          fmt::format("RTTs are higher for {} ms without falling as packets are sent (slope {:.2f}): no queue stood still",
+                      base::format_ms(episode.shortest_ns), episode.fit->slope);
     } else {
       episode.why = "packets are late in a row, and neither the shape of a queue nor of a slow path is certain";
     }

@@ -104,8 +104,8 @@ struct Verdict {
 struct Options {
   /// When observation ended; the last time in the packets where that is later.
   std::int64_t end_ns = 0;
-  /// The part of queue shapes that may be coincidence (false discovery rate, Benjamini and Hochberg), and the chance, for a whole run,
-  /// of a wrong claim about which flows a queue has (divided among the episodes, Bonferroni).
+  /// The part of queue shapes that may be coincidence (false discovery rate, Benjamini and Hochberg), and the chance, for a whole
+  /// run, of a wrong claim about which flows a queue has (divided among the episodes, Bonferroni).
   double false_claim_chance = 0.001;
   /// Episodes with fewer packets than the others are only counted from here on.
   std::size_t max_episodes = 1'000;

@@ -12,9 +12,9 @@ namespace {
 
 using testing::Dice;
 using testing::ms;
-using testing::Traffic;
 using testing::run_start_ns;
 using testing::second;
+using testing::Traffic;
 using testing::us;
 
 constexpr std::uint64_t hash_seed = 7;

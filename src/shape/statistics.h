@@ -35,8 +35,8 @@ struct Interval {
   double low = 0;
   double high = 0;
 };
-/// Where the true slope lies with 95 % confidence, by Student's t with point_count - 2 degrees of freedom. Nothing without a standard
-/// error.
+/// Where the true slope lies with 95 % confidence, by Student's t with point_count - 2 degrees of freedom. Nothing without a
+/// standard error.
 [[nodiscard]] std::optional<Interval> slope_interval(const SlopeFit& fit, std::int64_t point_count);
 
 /// The probability of at least `hits` in `trials` independent trials that each hit with `probability`.

@@ -36,8 +36,8 @@ std::string chance_text(double chance) {
   return chance < smallest ? "< 1e-12" : fmt::format("= {:.2g}", chance);
 }
 
-/// The logarithm of the number of sets of flows there are to choose from, by which a chance is multiplied because the set was chosen
-/// after looking: those of this size, for each size there could have been.
+/// The logarithm of the number of sets of flows there are to choose from, by which a chance is multiplied because the set was
+/// chosen after looking: those of this size, for each size there could have been.
 double log_choices(std::int64_t flow_count, std::int64_t stalled_count) {
   return log_choose(flow_count, stalled_count) + std::log(std::max<double>(1, static_cast<double>(flow_count)));
 }
@@ -99,8 +99,8 @@ Decision decide(const Burst& burst, const Witness& witness, double claim_chance)
     }
     return decision;
   }
-  decision.partition_chance = partition_chance(witness.flow_count, stalled_count, witness.all_sent_count, witness.stalled_sent_count,
-                                               burst.count(), witness.held_count);
+  decision.partition_chance = partition_chance(witness.flow_count, stalled_count, witness.all_sent_count,
+                                               witness.stalled_sent_count, burst.count(), witness.held_count);
   if (witness.passing.empty()) {
     decision.why = "no other flow is seen to pass meanwhile";
   } else if (*decision.partition_chance > claim_chance) {
@@ -108,10 +108,9 @@ Decision decide(const Burst& burst, const Witness& witness, double claim_chance)
                                chance_text(*decision.partition_chance));
   } else {
     decision.cause = Cause::receive_queue;
-    decision.why = fmt::format("{} stalled as a whole while {} of {} passed (p {})", plural(stalled_count, "flow"),
-                               plural(witness.passed_count, "packet"),
-                               plural(static_cast<std::int64_t>(witness.passing.size()), "other flow"),
-                               chance_text(*decision.partition_chance));
+    decision.why = fmt::format(
+        "{} stalled as a whole while {} of {} passed (p {})", plural(stalled_count, "flow"), plural(witness.passed_count, "packet"),
+        plural(static_cast<std::int64_t>(witness.passing.size()), "other flow"), chance_text(*decision.partition_chance));
   }
   return decision;
 }
@@ -141,8 +140,8 @@ std::map<std::uint32_t, Tally> tally(std::span<const StallEpisode> episodes, std
   return flows;
 }
 
-/// Whether it was the same flows in all of these episodes, by Fisher's method over the episodes: each is tested by itself, because how
-/// many packets were held and which flows were sending differs from one to the next.
+/// Whether it was the same flows in all of these episodes, by Fisher's method over the episodes: each is tested by itself, because
+/// how many packets were held and which flows were sending differs from one to the next.
 void pool(std::span<const StallEpisode> episodes, std::span<const std::size_t> pooled, double claim_chance, Verdict& verdict) {
   std::vector<std::uint32_t> stalled;
   std::vector<std::uint32_t> passing;
@@ -173,9 +172,9 @@ void pool(std::span<const StallEpisode> episodes, std::span<const std::size_t> p
     all_hits += hits;
     affected += affected_count(episodes[index]);
   }
-  const double chance = std::exp(std::min(0.0, log_choices(static_cast<std::int64_t>(flows.size()),
-                                                           static_cast<std::int64_t>(stalled.size())) +
-                                                   log_combined_chance(log_chances, static_cast<std::int64_t>(pooled.size()))));
+  const double chance =
+      std::exp(std::min(0.0, log_choices(static_cast<std::int64_t>(flows.size()), static_cast<std::int64_t>(stalled.size())) +
+                                 log_combined_chance(log_chances, static_cast<std::int64_t>(pooled.size()))));
   if (passing.empty() || chance > claim_chance ||
       static_cast<double>(all_hits) < whole_flows_part * static_cast<double>(all_held_count)) {
     return;
@@ -236,10 +235,9 @@ void describe_queue(std::span<const StallEpisode> episodes, Verdict& verdict) {
   }
   verdict.partition_chance = chance;
   const std::string stalls = plural(static_cast<std::int64_t>(queues.size()), "stall");
-  const std::string at_once =
-      verdict.queue_count > 1 ? fmt::format("one of {} sets of flows at a time", verdict.queue_count)
-                              : fmt::format("{} of {} flows",
-                                            verdict.stalled_flows.size(), verdict.stalled_flows.size() + verdict.passing_flows.size());
+  const std::string at_once = verdict.queue_count > 1 ? fmt::format("one of {} sets of flows at a time", verdict.queue_count)
+                                                      : fmt::format("{} of {} flows", verdict.stalled_flows.size(),
+                                                                    verdict.stalled_flows.size() + verdict.passing_flows.size());
   verdict.why = fmt::format("in {}, {} stalled as a whole while the others passed (p {})", stalls, at_once, chance_text(chance));
 }
 
@@ -251,8 +249,9 @@ Verdict conclude(std::span<const StallEpisode> episodes, std::span<const std::si
   for (const StallEpisode& episode : episodes) {
     verdict.packet_counts[static_cast<std::size_t>(episode.cause)] += affected_count(episode);
   }
-  const bool one_by_one = scattered.overtaken_count >= least_scattered_count &&
-                          static_cast<double>(scattered.overtaken_count) > overtaken_part * static_cast<double>(scattered.late_count);
+  const bool one_by_one =
+      scattered.overtaken_count >= least_scattered_count &&
+      static_cast<double>(scattered.overtaken_count) > overtaken_part * static_cast<double>(scattered.late_count);
   verdict.packet_counts[static_cast<std::size_t>(Cause::loss)] += scattered.lost_count;
   verdict.packet_counts[static_cast<std::size_t>(one_by_one ? Cause::path : Cause::unknown)] += scattered.late_count;
   if (!pooled.empty()) {

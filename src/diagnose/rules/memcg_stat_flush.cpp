@@ -14,8 +14,8 @@
 #include "diagnose/memcg_facts.h"
 #include "diagnose/rules/common.h"
 #include "diagnose/rules/flush_sections.h"
-#include "shape/statistics.h"
 #include "evidence/syscalls.h"
+#include "shape/statistics.h"
 
 namespace stallscope::diagnose::rules {
 namespace {
@@ -209,7 +209,8 @@ Coincidence test_coincidence(const Context& context, const FlushSections& sectio
       probability = std::max(probability, sections.chance_of_overlap(*stall.cpu, stall.length_ns()));
     }
   }
-  coincidence.chance = shape::binomial_tail(coincidence.overlapping_count, static_cast<std::int64_t>(context.stalls.size()), probability);
+  coincidence.chance =
+      shape::binomial_tail(coincidence.overlapping_count, static_cast<std::int64_t>(context.stalls.size()), probability);
   return coincidence;
 }
 
