@@ -47,16 +47,18 @@ std::string render_heat_map(const shape::HeatMap& map, const std::vector<std::st
   const shape::HeatMap narrowed = shape::narrow(map, room);
   Page page(options.width, false);
   std::size_t columns = 0;
+  bool any = false;
   for (std::size_t row = 0; row < narrowed.rows.size(); ++row) {
     std::string line = shown[row] + std::string(indent - display_width(shown[row]), ' ');
     for (const shape::HeatCell& cell : narrowed.rows[row]) {
+      any = any || cell.sent_count > 0;
       line += character(cell, options.utf8);
     }
     columns = std::max(columns, narrowed.rows[row].size());
     page.line(line);
   }
-  if (columns == 0) {
-    return page.take();
+  if (!any) {
+    return "";
   }
   const std::string from = base::time_of_day(narrowed.start_ns + options.realtime_offset_ns);
   const std::string to = "+" + base::format_duration(narrowed.cell_ns * static_cast<std::int64_t>(columns));

@@ -49,7 +49,7 @@ struct HeatMapOptions {
 };
 
 /// A line for each row ("queue 0") and a character for each column, by the worst answer of that time; and what the characters mean.
-/// Columns are joined where the width does not hold them all. Labels are made printable.
+/// Columns are joined where the width does not hold them all. Labels are made printable. Empty where nothing was sent.
 [[nodiscard]] std::string render_heat_map(const shape::HeatMap& map, const std::vector<std::string>& labels,
                                           const HeatMapOptions& options);
 [[nodiscard]] Json heat_map_json(const shape::HeatMap& map, const std::vector<std::string>& labels);

@@ -48,7 +48,14 @@ class Analyser {
     find_spells(Fate::lost);
     analysis_.scattered_late_count = scattered_.late_count;
     analysis_.scattered_lost_count = scattered_.lost_count;
-    analysis_.verdict = conclude(analysis_.episodes, open_, scattered_, options_.false_claim_chance);
+    const std::optional<PooledQueue> pooled = pool(analysis_.episodes, open_, options_.false_claim_chance);
+    for (const std::size_t index : pooled ? open_ : std::vector<std::size_t>{}) {
+      StallEpisode& episode = analysis_.episodes[index];
+      episode.cause = Cause::receive_queue;
+      episode.why = "one queue stood still, and with its few packets it fits the flows of the others";
+      episode.partition_chance = pooled->chance;
+    }
+    analysis_.verdict = conclude(analysis_.episodes, pooled, scattered_);
     keep_largest();
     return std::move(analysis_);
   }

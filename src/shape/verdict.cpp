@@ -140,58 +140,15 @@ std::map<std::uint32_t, Tally> tally(std::span<const StallEpisode> episodes, std
   return flows;
 }
 
-/// Whether it was the same flows in all of these episodes, by Fisher's method over the episodes: each is tested by itself, because
-/// how many packets were held and which flows were sending differs from one to the next.
-void pool(std::span<const StallEpisode> episodes, std::span<const std::size_t> pooled, double claim_chance, Verdict& verdict) {
-  std::vector<std::uint32_t> stalled;
-  std::vector<std::uint32_t> passing;
-  const std::map<std::uint32_t, Tally> flows = tally(episodes, pooled);
-  for (const auto& [flow, counts] : flows) {
-    (counts.held_count > counts.passed_count ? stalled : passing).push_back(flow);
-  }
-  const auto stalls = [&](const FlowPart& part) { return std::binary_search(stalled.begin(), stalled.end(), part.flow); };
-  std::int64_t all_held_count = 0;
-  std::int64_t all_hits = 0;
-  std::int64_t affected = 0;
-  double log_chances = 0;
-  for (const std::size_t index : pooled) {
-    std::int64_t sent_count = 0;
-    std::int64_t stalled_sent_count = 0;
-    std::int64_t held_count = 0;
-    std::int64_t hits = 0;
-    for (const std::vector<FlowPart>* parts : {&episodes[index].stalled_flows, &episodes[index].passing_flows}) {
-      for (const FlowPart& part : *parts) {
-        sent_count += part.held_count + part.passed_count;
-        held_count += part.held_count;
-        stalled_sent_count += stalls(part) ? part.held_count + part.passed_count : 0;
-        hits += stalls(part) ? part.held_count : 0;
-      }
-    }
-    log_chances += log_hypergeometric_tail(hits, sent_count, stalled_sent_count, held_count);
-    all_held_count += held_count;
-    all_hits += hits;
-    affected += affected_count(episodes[index]);
-  }
-  const double chance =
-      std::exp(std::min(0.0, log_choices(static_cast<std::int64_t>(flows.size()), static_cast<std::int64_t>(stalled.size())) +
-                                 log_combined_chance(log_chances, static_cast<std::int64_t>(pooled.size()))));
-  if (passing.empty() || chance > claim_chance ||
-      static_cast<double>(all_hits) < whole_flows_part * static_cast<double>(all_held_count)) {
-    return;
-  }
-  verdict.packet_counts[static_cast<std::size_t>(Cause::unknown)] -= affected;
-  verdict.packet_counts[static_cast<std::size_t>(Cause::receive_queue)] += affected;
-  verdict.partition_chance = chance;
-  verdict.stalled_flows = std::move(stalled);
-  verdict.passing_flows = std::move(passing);
-  verdict.queue_count = 1;
-}
-
 /// Puts episodes whose flows overlap by half or more into one queue; returns how many queues that makes.
-std::int64_t count_queues(std::span<const StallEpisode> episodes, std::span<const std::size_t> queues) {
+std::int64_t count_queues(std::span<const StallEpisode> episodes, std::span<const std::size_t> queues,
+                          const std::optional<PooledQueue>& pooled) {
   // A bound for runs in which nothing repeats.
   constexpr std::size_t most_queues = 256;
   std::vector<std::vector<std::uint32_t>> found;
+  if (pooled) {
+    found.push_back(pooled->stalled_flows);
+  }
   for (const std::size_t index : queues) {
     std::vector<std::uint32_t> flows;
     for (const FlowPart& part : episodes[index].stalled_flows) {
@@ -209,27 +166,16 @@ std::int64_t count_queues(std::span<const StallEpisode> episodes, std::span<cons
   return static_cast<std::int64_t>(found.size());
 }
 
-void describe_queue(std::span<const StallEpisode> episodes, Verdict& verdict) {
+void describe_queue(std::span<const StallEpisode> episodes, const std::optional<PooledQueue>& pooled, Verdict& verdict) {
   std::vector<std::size_t> queues;
+  double chance = pooled ? pooled->chance : 1;
   for (std::size_t index = 0; index < episodes.size(); ++index) {
     if (episodes[index].cause == Cause::receive_queue) {
       queues.push_back(index);
+      chance = std::min(chance, episodes[index].partition_chance.value_or(1));
     }
   }
-  if (queues.empty()) {
-    verdict.why = fmt::format("{} stall as a whole and {} never do, taken over all stalls (p {})",
-                              plural(static_cast<std::int64_t>(verdict.stalled_flows.size()), "flow"),
-                              plural(static_cast<std::int64_t>(verdict.passing_flows.size()), "flow"),
-                              chance_text(verdict.partition_chance.value_or(1)));
-    return;
-  }
-  verdict.queue_count = count_queues(episodes, queues);
-  verdict.stalled_flows.clear();
-  verdict.passing_flows.clear();
-  double chance = 1;
-  for (const std::size_t index : queues) {
-    chance = std::min(chance, episodes[index].partition_chance.value_or(1));
-  }
+  verdict.queue_count = count_queues(episodes, queues, pooled);
   for (const auto& [flow, counts] : tally(episodes, queues)) {
     (counts.stalls > 0 ? verdict.stalled_flows : verdict.passing_flows).push_back(flow);
   }
@@ -243,8 +189,45 @@ void describe_queue(std::span<const StallEpisode> episodes, Verdict& verdict) {
 
 }  // namespace
 
-Verdict conclude(std::span<const StallEpisode> episodes, std::span<const std::size_t> pooled, const Scattered& scattered,
-                 double claim_chance) {
+std::optional<PooledQueue> pool(std::span<const StallEpisode> episodes, std::span<const std::size_t> chosen, double claim_chance) {
+  std::vector<std::uint32_t> stalled;
+  std::vector<std::uint32_t> passing;
+  const std::map<std::uint32_t, Tally> flows = tally(episodes, chosen);
+  for (const auto& [flow, counts] : flows) {
+    (counts.held_count > counts.passed_count ? stalled : passing).push_back(flow);
+  }
+  const auto stalls = [&](const FlowPart& part) { return std::binary_search(stalled.begin(), stalled.end(), part.flow); };
+  std::int64_t all_held_count = 0;
+  std::int64_t all_hits = 0;
+  double log_chances = 0;
+  for (const std::size_t index : chosen) {
+    std::int64_t sent_count = 0;
+    std::int64_t stalled_sent_count = 0;
+    std::int64_t held_count = 0;
+    std::int64_t hits = 0;
+    for (const std::vector<FlowPart>* parts : {&episodes[index].stalled_flows, &episodes[index].passing_flows}) {
+      for (const FlowPart& part : *parts) {
+        sent_count += part.held_count + part.passed_count;
+        held_count += part.held_count;
+        stalled_sent_count += stalls(part) ? part.held_count + part.passed_count : 0;
+        hits += stalls(part) ? part.held_count : 0;
+      }
+    }
+    log_chances += log_hypergeometric_tail(hits, sent_count, stalled_sent_count, held_count);
+    all_held_count += held_count;
+    all_hits += hits;
+  }
+  const double chance =
+      std::exp(std::min(0.0, log_choices(static_cast<std::int64_t>(flows.size()), static_cast<std::int64_t>(stalled.size())) +
+                                 log_combined_chance(log_chances, static_cast<std::int64_t>(chosen.size()))));
+  if (passing.empty() || chance > claim_chance ||
+      static_cast<double>(all_hits) < whole_flows_part * static_cast<double>(all_held_count)) {
+    return std::nullopt;
+  }
+  return PooledQueue{std::move(stalled), std::move(passing), chance};
+}
+
+Verdict conclude(std::span<const StallEpisode> episodes, const std::optional<PooledQueue>& pooled, const Scattered& scattered) {
   Verdict verdict;
   for (const StallEpisode& episode : episodes) {
     verdict.packet_counts[static_cast<std::size_t>(episode.cause)] += affected_count(episode);
@@ -254,9 +237,6 @@ Verdict conclude(std::span<const StallEpisode> episodes, std::span<const std::si
       static_cast<double>(scattered.overtaken_count) > overtaken_part * static_cast<double>(scattered.late_count);
   verdict.packet_counts[static_cast<std::size_t>(Cause::loss)] += scattered.lost_count;
   verdict.packet_counts[static_cast<std::size_t>(one_by_one ? Cause::path : Cause::unknown)] += scattered.late_count;
-  if (!pooled.empty()) {
-    pool(episodes, pooled, claim_chance, verdict);
-  }
   const std::int64_t total = std::accumulate(verdict.packet_counts.begin(), verdict.packet_counts.end(), std::int64_t{0});
   if (total == 0) {
     verdict.why = "no packet was late or lost";
@@ -278,7 +258,7 @@ Verdict conclude(std::span<const StallEpisode> episodes, std::span<const std::si
     return verdict;
   }
   if (verdict.cause == Cause::receive_queue) {
-    describe_queue(episodes, verdict);
+    describe_queue(episodes, pooled, verdict);
     return verdict;
   }
   // The largest episode of that cause speaks for it, unless more packets are in none.

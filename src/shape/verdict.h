@@ -44,9 +44,20 @@ struct Scattered {
 /// From this part of late packets on that others of their flow overtook, no queue held them.
 inline constexpr double overtaken_part = 0.5;
 
-/// What the episodes say together. `pooled` are the indices of episodes that have the shape of a queue and are too small each to
-/// tell which flows it holds.
-[[nodiscard]] Verdict conclude(std::span<const StallEpisode> episodes, std::span<const std::size_t> pooled,
-                               const Scattered& scattered, double claim_chance);
+/// A queue whose stalls are too small each to tell which flows it has, and tell it together.
+struct PooledQueue {
+  std::vector<std::uint32_t> stalled_flows;
+  std::vector<std::uint32_t> passing_flows;
+  double chance = 1;
+};
+
+/// Whether it was the same flows in all the chosen episodes, which have the shape of a queue: by Fisher's method over the episodes.
+/// Each is tested by itself, because how many packets were held and which flows were sending differs from one to the next.
+[[nodiscard]] std::optional<PooledQueue> pool(std::span<const StallEpisode> episodes, std::span<const std::size_t> chosen,
+                                              double claim_chance);
+
+/// What the episodes say together; those of the pooled queue are receive_queue already.
+[[nodiscard]] Verdict conclude(std::span<const StallEpisode> episodes, const std::optional<PooledQueue>& pooled,
+                               const Scattered& scattered);
 
 }  // namespace stallscope::shape

@@ -87,7 +87,7 @@ StallEpisode small_episode(std::uint32_t first_stalled) {
   return episode;
 }
 
-TEST(Conclude, pools_small_stalls_that_hold_the_same_flows_and_no_others) {
+TEST(Pool, takes_small_stalls_together_that_hold_the_same_flows_and_no_others) {
   std::vector<StallEpisode> same;
   std::vector<StallEpisode> changing;
   std::vector<std::size_t> all;
@@ -96,11 +96,26 @@ TEST(Conclude, pools_small_stalls_that_hold_the_same_flows_and_no_others) {
     changing.push_back(small_episode(index % 4 * 2));
     all.push_back(index);
   }
-  const Verdict queue = conclude(same, all, {}, 0.001);
-  EXPECT_EQ(queue.cause, Cause::receive_queue);
-  EXPECT_EQ(queue.stalled_flows, (std::vector<std::uint32_t>{2, 3}));
-  EXPECT_EQ(queue.passing_flows.size(), 6U);
-  EXPECT_EQ(conclude(changing, all, {}, 0.001).cause, Cause::unknown);
+  const std::optional<PooledQueue> queue = pool(same, all, 0.001);
+  ASSERT_TRUE(queue);
+  EXPECT_EQ(queue->stalled_flows, (std::vector<std::uint32_t>{2, 3}));
+  EXPECT_EQ(queue->passing_flows.size(), 6U);
+  EXPECT_FALSE(pool(changing, all, 0.001));
+  EXPECT_FALSE(pool(same, {}, 0.001));
+}
+
+TEST(Conclude, counts_a_pooled_queue_once_though_its_stalls_held_different_flows_of_it) {
+  std::vector<StallEpisode> episodes(2);
+  for (std::uint32_t index = 0; index < 2; ++index) {
+    episodes[index].cause = Cause::receive_queue;
+    episodes[index].held_count = 1;
+    episodes[index].stalled_flows.push_back({index, 1, 0, 0, 0});
+    episodes[index].passing_flows.push_back({7, 0, 1, 0, 0});
+  }
+  EXPECT_EQ(conclude(episodes, std::nullopt, {}).queue_count, 2);
+  const Verdict verdict = conclude(episodes, PooledQueue{{0, 1}, {7}, 1e-9}, {});
+  EXPECT_EQ(verdict.queue_count, 1);
+  EXPECT_EQ(verdict.why, "in 2 stalls, 2 of 3 flows stalled as a whole while the others passed (p = 1e-09)");
 }
 
 TEST(Conclude, names_no_cause_that_has_less_than_two_thirds) {
@@ -109,10 +124,10 @@ TEST(Conclude, names_no_cause_that_has_less_than_two_thirds) {
   episodes[0].held_count = 10;
   episodes[1].cause = Cause::loss;
   episodes[1].lost_count = 10;
-  const Verdict verdict = conclude(episodes, {}, {}, 0.001);
+  const Verdict verdict = conclude(episodes, std::nullopt, {});
   EXPECT_EQ(verdict.cause, Cause::unknown);
   EXPECT_EQ(verdict.why, "several causes have a part: all queues 10, loss 10 packets");
-  EXPECT_EQ(conclude({}, {}, {}, 0.001).cause, Cause::nothing);
+  EXPECT_EQ(conclude({}, std::nullopt, {}).cause, Cause::nothing);
 }
 
 }  // namespace

@@ -43,7 +43,9 @@ namespace {
 constexpr int flow_count = 16;
 constexpr std::int64_t interval_ns = base::ns_per_ms / 2;
 constexpr std::int64_t duration_ns = 6 * base::ns_per_s;
-constexpr std::uint16_t server_port = 7007;
+constexpr std::uint16_t client_port = 40'000;
+constexpr std::uint16_t server_port = 7'007;
+constexpr std::int64_t length_ms = 80;
 constexpr int stalled_cpu = 0;
 constexpr int other_cpu = 1;
 
@@ -78,12 +80,16 @@ struct Sockets {
   std::array<base::OwnedFd, flow_count> servers;
 };
 
-base::OwnedFd udp_socket(const sockaddr_in& own) {
+/// Connected: of a UDP socket that is not, the kernel does not keep the CPU (__udp_queue_rcv_skb).
+base::OwnedFd udp_socket(const sockaddr_in& own, const sockaddr_in& peer) {
   base::OwnedFd socket(::socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   const int on = 1;
   setsockopt(socket.get(), SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof(on));
   if (bind(socket.get(), reinterpret_cast<const sockaddr*>(&own), sizeof(own)) != 0) {
     throw std::runtime_error(std::string("bind: ") + std::strerror(errno));
+  }
+  if (connect(socket.get(), reinterpret_cast<const sockaddr*>(&peer), sizeof(peer)) != 0) {
+    throw std::runtime_error(std::string("connect: ") + std::strerror(errno));
   }
   return socket;
 }
@@ -98,12 +104,10 @@ void serve(const Sockets& sockets, const std::atomic<bool>& stop) {
     ::poll(waiting.data(), waiting.size(), 20);
     for (const pollfd& ready : waiting) {
       Message message;
-      sockaddr_in from{};
-      socklen_t size = sizeof(from);
-      while (recvfrom(ready.fd, &message, sizeof(message), 0, reinterpret_cast<sockaddr*>(&from), &size) == sizeof(message)) {
+      while (recv(ready.fd, &message, sizeof(message), 0) == sizeof(message)) {
         socklen_t length = sizeof(message.cpu);
         getsockopt(ready.fd, SOL_SOCKET, SO_INCOMING_CPU, &message.cpu, &length);
-        sendto(ready.fd, &message, sizeof(message), 0, reinterpret_cast<const sockaddr*>(&from), size);
+        send(ready.fd, &message, sizeof(message), 0);
       }
     }
   }
@@ -152,8 +156,7 @@ void probe(const Sockets& sockets, Recording& recording) {
     clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, nullptr);
     const Message message = {index % flow_count, index, -1};
     recording.packets.push_back({message.flow, index / flow_count, due_ns, base::monotonic_ns()});
-    const sockaddr_in to = at("10.99.0.2", static_cast<std::uint16_t>(server_port + message.flow));
-    sendto(sockets.clients[message.flow].get(), &message, sizeof(message), 0, reinterpret_cast<const sockaddr*>(&to), sizeof(to));
+    send(sockets.clients[message.flow].get(), &message, sizeof(message), 0);
     receive(sockets, recording, realtime_offset_ns);
   }
   for (int round = 0; round < 20; ++round) {
@@ -223,14 +226,16 @@ TEST(QueueShape, names_the_flows_that_rps_gives_to_the_stalled_cpu) {
   // Answers always arrive on the CPU that keeps running: only the way there can stall.
   set_rps(left, "2");
   Sockets sockets;
-  left.run([&] {
-    for (std::size_t flow = 0; flow < flow_count; ++flow) {
-      sockets.clients[flow] = udp_socket(at("10.99.0.1", static_cast<std::uint16_t>(40'000 + flow)));
-    }
-  });
+  const auto client = [](std::size_t flow) { return at("10.99.0.1", static_cast<std::uint16_t>(client_port + flow)); };
+  const auto serving = [](std::size_t flow) { return at("10.99.0.2", static_cast<std::uint16_t>(server_port + flow)); };
   right.run([&] {
     for (std::size_t flow = 0; flow < flow_count; ++flow) {
-      sockets.servers[flow] = udp_socket(at("10.99.0.2", static_cast<std::uint16_t>(server_port + flow)));
+      sockets.servers[flow] = udp_socket(serving(flow), client(flow));
+    }
+  });
+  left.run([&] {
+    for (std::size_t flow = 0; flow < flow_count; ++flow) {
+      sockets.clients[flow] = udp_socket(client(flow), serving(flow));
     }
   });
   std::atomic<bool> stop = false;
@@ -238,9 +243,10 @@ TEST(QueueShape, names_the_flows_that_rps_gives_to_the_stalled_cpu) {
   Recording recording;
   recording.packets.reserve(duration_ns / interval_ns + 1);
   {
-    Fault fault({STALLSCOPE_PROGRAM, "lab", "run", "irq-off-section", "--length", "80ms", "--cpu", std::to_string(stalled_cpu)});
+    Fault fault({STALLSCOPE_PROGRAM, "lab", "run", "irq-off-section", "--length", std::to_string(length_ms) + "ms", "--period",
+                 "500ms", "--cpu", std::to_string(stalled_cpu)});
     std::thread([&] { probe(sockets, recording); }).join();
-    fault.end();
+    EXPECT_EQ(fault.end(), 0) << "the lab did not cause the fault";
   }
   stop = true;
   server.join();
@@ -249,7 +255,7 @@ TEST(QueueShape, names_the_flows_that_rps_gives_to_the_stalled_cpu) {
   const shape::Analysis analysis = shape::analyse(recording.packets);
   report::ShapeOptions options;
   for (int flow = 0; flow < flow_count; ++flow) {
-    options.flows.push_back({"udp", std::to_string(40'000 + flow)});
+    options.flows.push_back({"udp", std::to_string(client_port + flow)});
   }
   std::vector<std::int32_t> rows(flow_count, shape::no_row);
   for (const auto& [flow, cpu] : places) {
@@ -262,6 +268,13 @@ TEST(QueueShape, names_the_flows_that_rps_gives_to_the_stalled_cpu) {
   ASSERT_EQ(places.size(), static_cast<std::size_t>(flow_count)) << "RPS keeps each flow on one CPU";
   EXPECT_EQ(analysis.verdict.cause, shape::Cause::receive_queue) << shown;
   EXPECT_GE(analysis.verdict.stalled_flows.size(), 1U);
+  for (const shape::StallEpisode& episode : analysis.episodes) {
+    // What the lab caused, not what the hypervisor adds.
+    if (episode.cause == shape::Cause::receive_queue && episode.longest_ns > length_ms / 2 * base::ns_per_ms) {
+      EXPECT_LE(episode.shortest_ns, (length_ms + 2) * base::ns_per_ms) << shown;
+      EXPECT_GE(episode.longest_ns, length_ms * base::ns_per_ms) << shown;
+    }
+  }
   for (const std::uint32_t flow : analysis.verdict.stalled_flows) {
     EXPECT_EQ(places.at(flow), stalled_cpu) << "flow " << flow << "\n" << shown;
   }
