@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "evidence/records.h"
+#include "shape/release.h"
 
 // What was concluded from a bundle. Everything here refers to the Evidence it was made from: indices point into its vectors, so a
 // Diagnosis is only of use together with that Evidence. Text may contain names from the kernel as they were read; it is made
@@ -47,21 +48,9 @@ struct ProbeSummary {
   std::int64_t worst_own_lateness_ns = 0;
 };
 
-/// Whether late replies arrived together although their probes were sent one after the other.
-enum class Release : std::uint8_t {
-  /// One probe, or a fit too uncertain to tell.
-  unknown,
-  /// The slope is -1: they waited in one queue and left it at one moment.
-  together,
-  apart,
-};
-
-/// Line through (intended send time, reply time) by least squares.
-struct SlopeFit {
-  double slope = 0;
-  /// Nothing with two probes: a line always fits two points.
-  std::optional<double> standard_error;
-};
+using shape::Release;
+/// Line through (intended send time, reply time).
+using shape::SlopeFit;
 
 /// Late probes that belong together.
 struct HeldProbes {

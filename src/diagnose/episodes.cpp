@@ -2,7 +2,6 @@
 #include "diagnose/episodes.h"
 
 #include <algorithm>
-#include <cmath>
 #include <cstdlib>
 #include <iterator>
 #include <map>
@@ -13,16 +12,15 @@
 #include <utility>
 
 #include "diagnose/arithmetic.h"
-#include "diagnose/statistics.h"
+#include "shape/lateness.h"
+#include "shape/release.h"
+#include "shape/statistics.h"
 
 namespace stallscope::diagnose {
 namespace {
 
 using evidence::Evidence;
 using evidence::ProbeRecord;
-
-// The factor that makes the median absolute deviation of a normal distribution its standard deviation.
-constexpr double mad_to_standard_deviation = 1.4826;
 
 bool usable(const ProbeRecord& probe, const TimeWindow& window) {
   if (!window.contains(probe.intended_ns) || !window.contains(probe.sent_ns) || probe.sequence < 0) {
@@ -31,22 +29,10 @@ bool usable(const ProbeRecord& probe, const TimeWindow& window) {
   return !probe.answered() || window.contains(probe.sent_ns, probe.received_ns);
 }
 
-/// What is usual, and from when on an answer is late.
-struct Baseline {
-  std::int64_t rtt_ns = 0;
-  std::int64_t noise_ns = 0;
-  std::int64_t late_after_ns = 0;
-};
+using shape::Baseline;
 
 Baseline baseline_of(std::vector<std::int64_t> rtts) {
-  Baseline baseline;
-  baseline.rtt_ns = median(rtts);
-  for (std::int64_t& rtt : rtts) {
-    rtt = std::abs(rtt - baseline.rtt_ns);
-  }
-  baseline.noise_ns = std::llround(static_cast<double>(median(std::move(rtts))) * mad_to_standard_deviation);
-  baseline.late_after_ns = baseline.rtt_ns + std::max(late_floor_ns, late_noise_factor * baseline.noise_ns);
-  return baseline;
+  return shape::measure_baseline(rtts);
 }
 
 /// The baselines of everything that was probed: what is usual for one target, or for one kind of probe, is late for another.
@@ -91,18 +77,19 @@ class Baselines {
 };
 
 ProbeFate judge_answered(const ProbeRecord& probe, const Baseline& baseline) {
-  if (probe.score_ns() <= baseline.late_after_ns) {
-    return ProbeFate::on_time;
+  switch (shape::judge_answer(baseline, probe.intended_ns, probe.sent_ns, probe.received_ns)) {
+    case shape::Fate::late:
+      return ProbeFate::late;
+    case shape::Fate::own_late:
+      return ProbeFate::own_late;
+    default:
+      return ProbeFate::on_time;
   }
-  // A reply that took too long by itself was held, however late it had been sent.
-  const std::int64_t lateness_ns = probe.score_ns() - baseline.rtt_ns;
-  const bool mostly_own = probe.own_lateness_ns() > lateness_ns / 2 && probe.rtt_ns() <= baseline.late_after_ns;
-  return mostly_own ? ProbeFate::own_late : ProbeFate::late;
 }
 
 /// Whether `next`, the late probe after `last`, belongs to the same episode.
 bool same_episode(const ProbeRecord& last, const ProbeRecord& next, std::int64_t interval_ns) {
-  const std::int64_t together_ns = std::max(interval_ns / together_divisor, together_floor_ns);
+  const std::int64_t together_ns = std::max(interval_ns / shape::together_divisor, shape::together_floor_ns);
   const bool released_together = std::abs(next.received_ns - last.received_ns) <= together_ns;
   // A path that is merely slow delays neighbours by the same time; without this each would be an episode of its own.
   const bool equally_late = next.sequence == last.sequence + 1 && std::abs(next.score_ns() - last.score_ns()) <= together_ns;
@@ -157,19 +144,9 @@ Release judge_release(const Evidence& evidence, const HeldProbes& held) {
   if (!held.fit) {
     return Release::unknown;
   }
-  const double distance = std::fabs(held.fit->slope + 1);
-  if (held.fit->standard_error) {
-    if (*held.fit->standard_error > slope_error_limit) {
-      return Release::unknown;
-    }
-    return distance <= std::max(slope_tolerance, slope_error_factor * *held.fit->standard_error) ? Release::together
-                                                                                                 : Release::apart;
-  }
-  // Two probes: their arrivals decide.
   const ProbeRecord& first = evidence.probes[held.probes.front()];
   const ProbeRecord& last = evidence.probes[held.probes.back()];
-  const std::int64_t sent_apart_ns = std::abs(last.intended_ns - first.intended_ns);
-  return std::abs(last.received_ns - first.received_ns) <= sent_apart_ns / together_divisor ? Release::together : Release::apart;
+  return shape::judge_release(*held.fit, last.intended_ns - first.intended_ns, last.received_ns - first.received_ns);
 }
 
 }  // namespace
@@ -188,7 +165,7 @@ HeldProbes describe_held(const Evidence& evidence, std::vector<std::size_t> prob
   held.last_sequence = last.sequence;
   held.first_score_ns = first.score_ns();
   held.last_score_ns = last.score_ns();
-  std::vector<Point> points;
+  std::vector<shape::Point> points;
   points.reserve(held.probes.size());
   for (const std::size_t index : held.probes) {
     const ProbeRecord& probe = evidence.probes[index];
@@ -196,7 +173,7 @@ HeldProbes describe_held(const Evidence& evidence, std::vector<std::size_t> prob
     // Relative to the first: a double does not hold nanoseconds of uptime exactly.
     points.push_back({static_cast<double>(probe.intended_ns - first.intended_ns), static_cast<double>(probe.score_ns())});
   }
-  held.fit = fit_line(points);
+  held.fit = shape::fit_line(points);
   held.release = judge_release(evidence, held);
   return held;
 }

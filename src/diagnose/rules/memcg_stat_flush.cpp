@@ -14,8 +14,8 @@
 #include "diagnose/memcg_facts.h"
 #include "diagnose/rules/common.h"
 #include "diagnose/rules/flush_sections.h"
-#include "diagnose/statistics.h"
 #include "evidence/syscalls.h"
+#include "shape/statistics.h"
 
 namespace stallscope::diagnose::rules {
 namespace {
@@ -209,7 +209,8 @@ Coincidence test_coincidence(const Context& context, const FlushSections& sectio
       probability = std::max(probability, sections.chance_of_overlap(*stall.cpu, stall.length_ns()));
     }
   }
-  coincidence.chance = binomial_tail(coincidence.overlapping_count, static_cast<std::int64_t>(context.stalls.size()), probability);
+  coincidence.chance =
+      shape::binomial_tail(coincidence.overlapping_count, static_cast<std::int64_t>(context.stalls.size()), probability);
   return coincidence;
 }
 
@@ -225,7 +226,7 @@ std::string describe_cost(const Context& context, const Tally& tally, const Memc
   if (sections_ns.empty()) {
     return {};
   }
-  const std::int64_t typical_ns = median(std::move(sections_ns));
+  const std::int64_t typical_ns = shape::median(std::move(sections_ns));
   std::string text = fmt::format("; one {} takes {}", largest(tally.by_source_ns) == Source::reader ? "read" : "flush",
                                  base::format_duration(typical_ns));
   if (zombies_dominate(counts)) {
@@ -290,7 +291,7 @@ std::optional<std::int64_t> period_ns(const Context& context, const Suspect& sus
   for (std::size_t i = 1; i < suspect.stalls.size(); ++i) {
     distances_ns.push_back(context.stalls[suspect.stalls[i]].start_ns - context.stalls[suspect.stalls[i - 1]].start_ns);
   }
-  return median(std::move(distances_ns));
+  return shape::median(std::move(distances_ns));
 }
 
 std::string let_go_of(const PinningFileRecord& file) {
