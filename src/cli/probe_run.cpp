@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "cli/app.h"
 #include "cli/interrupt.h"
+#include "cli/probe_shape.h"
 #include "cli/terminal.h"
 #include "evidence/bundle.h"
 #include "host/kernel.h"
@@ -205,6 +206,7 @@ class ProbeRun {
       : options_(options),
         prober_(prober),
         board_(prober.targets().size(), options.late_after_ns),
+        shapes_([&prober](std::int64_t flow_id) { return prober.flow(flow_id); }),
         watched_(describe_terminal(STDERR_FILENO).interactive && !(options.each && describe_terminal(STDOUT_FILENO).interactive)) {}
 
   Result<bool> run() {
@@ -250,7 +252,15 @@ class ProbeRun {
     const ProbeReport report{
         prober_.targets(),     board_, summary, prober_.gaps(), distortions, options_.late_after_ns, options_.prober.interval_ns,
         prober_.window_bytes()};
-    print_out(options_.json ? render_probe_json(report) : render_probe_text(report, options_.text));
+    const std::int64_t left_out_count = shapes_.left_out_count();
+    const ProbeShapes shapes{shapes_.finish(base::monotonic_ns()), left_out_count, base::realtime_offset_ns()};
+    if (options_.json) {
+      print_out(probe_shapes_json(shapes) + render_probe_json(report));
+    } else {
+      const Terminal terminal = describe_terminal(STDOUT_FILENO);
+      print_out(render_probe_text(report, options_.text) +
+                render_probe_shapes(shapes, {.width = terminal.width, .utf8 = terminal.utf8, .all = options_.text.all}));
+    }
     if (bundle) {
       if (const Status done = bundle->finish(report, false); !done) {
         return done.error();
@@ -268,6 +278,7 @@ class ProbeRun {
     for (const ProbeRecord& probe : records.probes) {
       const std::size_t target = prober_.target_of(probe.sequence);
       const probe::ProbeFateKind fate = board_.add(target, probe);
+      shapes_.add(probe);
       if (!options_.each) {
         continue;
       }
@@ -301,6 +312,7 @@ class ProbeRun {
   const ProbeRunOptions& options_;
   probe::Prober& prober_;
   probe::ScoreBoard board_;
+  diagnose::ShapeCollector shapes_;
   bool watched_;
 };
 

@@ -23,11 +23,24 @@ void note_failure() {
   }
 }
 
+/// By the environment alone: the program itself does not use locales.
+bool locale_is_utf8() {
+  for (const char* const name : {"LC_ALL", "LC_CTYPE", "LANG"}) {
+    const char* const value = std::getenv(name);
+    if (value != nullptr && *value != '\0') {
+      const std::string_view locale(value);
+      return locale.find("UTF-8") != std::string_view::npos || locale.find("utf8") != std::string_view::npos;
+    }
+  }
+  return false;
+}
+
 }  // namespace
 
 Terminal describe_terminal(int fd) {
   constexpr unsigned narrowest = 40;
   Terminal terminal;
+  terminal.utf8 = locale_is_utf8();
   terminal.interactive = ::isatty(fd) == 1;
   if (!terminal.interactive) {
     return terminal;

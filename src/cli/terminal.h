@@ -17,6 +17,8 @@ struct Terminal {
   bool colour = false;
   /// Columns; 80 where it is not a terminal or does not say.
   std::size_t width = 80;
+  /// Whether LC_ALL, LC_CTYPE or LANG, the first that is set, name UTF-8.
+  bool utf8 = false;
 };
 
 [[nodiscard]] Terminal describe_terminal(int fd);

@@ -31,6 +31,19 @@ TEST(DescribeTerminal, AFileIsNoTerminal) {
   EXPECT_EQ(terminal.width, 80U);
 }
 
+TEST(DescribeTerminal, TheFirstLocaleThatIsSetSaysWhetherItIsUtf8) {
+  const auto utf8_with = [](const char* all, const char* lang) {
+    ::setenv("LC_ALL", all, 1);
+    ::unsetenv("LC_CTYPE");
+    ::setenv("LANG", lang, 1);
+    return describe_terminal(-1).utf8;
+  };
+  EXPECT_TRUE(utf8_with("", "de_DE.UTF-8"));
+  EXPECT_TRUE(utf8_with("C.utf8", "C"));
+  EXPECT_FALSE(utf8_with("C", "de_DE.UTF-8"));
+  EXPECT_FALSE(utf8_with("", ""));
+}
+
 TEST(DescribeTerminal, ATerminalSaysItsWidthAndNoColorIsObeyed) {
   const base::OwnedFd controller(::posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC));
   ASSERT_TRUE(controller);

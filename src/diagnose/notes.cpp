@@ -7,12 +7,14 @@
 #include <optional>
 #include <set>
 #include <string_view>
+#include <utility>
 
 #include "base/units.h"
 #include "diagnose/arithmetic.h"
 #include "diagnose/episodes.h"
 #include "diagnose/memcg_facts.h"
 #include "diagnose/stalls.h"
+#include "diagnose/target_shapes.h"
 
 namespace stallscope::diagnose {
 namespace {
@@ -179,6 +181,9 @@ std::vector<std::string> make_notes(const Evidence& evidence, const Diagnosis& d
   add(zombie_note(evidence, diagnosis));
   add(hung_task_note(evidence));
   add(remote_note(evidence, diagnosis));
+  for (std::string& note : shape_notes(evidence)) {
+    notes.push_back(std::move(note));
+  }
   return notes;
 }
 

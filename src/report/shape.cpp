@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/text.h"
@@ -147,7 +148,10 @@ std::string flows_text(const std::vector<std::uint32_t>& flows, const std::vecto
     by_protocol[name.protocol].push_back(std::move(name.detail));
   }
   std::string text;
-  for (const auto& [protocol, details] : by_protocol) {
+  for (auto& [protocol, details] : by_protocol) {
+    // Ports come in the order of their numbers.
+    std::sort(details.begin(), details.end(),
+              [](const std::string& a, const std::string& b) { return std::pair(a.size(), a) < std::pair(b.size(), b); });
     text += text.empty() ? "" : "; ";
     text += base::printable(protocol);
     const auto count = static_cast<std::int64_t>(details.size());

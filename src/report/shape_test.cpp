@@ -63,7 +63,7 @@ TEST(ShapeText, makes_hostile_names_harmless) {
 
 TEST(FlowsText, groups_by_protocol_and_counts_the_others) {
   const ShapeOptions options = named();
-  EXPECT_EQ(flows_text({0, 1, 3}, {2, 4}, options.flows), "icmp; tcp 40001 40003 (2 of 4)");
+  EXPECT_EQ(flows_text({3, 0, 1}, {2, 4}, options.flows), "icmp; tcp 40001 40003 (2 of 4)");
   EXPECT_EQ(flows_text({1, 2}, {0}, options.flows), "tcp all 2");
   EXPECT_EQ(flows_text({99}, {}, options.flows), "flow 99");
   EXPECT_EQ(flows_text({}, {1}, options.flows), "none");
