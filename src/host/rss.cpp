@@ -184,9 +184,9 @@ void note_what_is_missing(ReceiveQueues& queues) {
   const bool rps = std::any_of(queues.queues.begin(), queues.queues.end(),
                                [](const rss::QueueCpus& queue) { return queue.rps_cpus && !queue.rps_cpus->empty(); });
   if (queues.key.empty()) {
-    queues.notes.push_back(queues.queue_count > 1 || rps
-                               ? "It has no hash key that can be read: which flow uses which queue must be observed."
-                               : "It has one receive queue and no hash key.");
+    queues.notes.emplace_back(queues.queue_count > 1 || rps
+                                  ? "It has no hash key that can be read: which flow uses which queue must be observed."
+                                  : "It has one receive queue and no hash key.");
   }
   if (rps) {
     queues.notes.emplace_back(queues.key.empty()

@@ -29,7 +29,7 @@ std::string_view character(const shape::HeatCell& cell, bool utf8) {
   if (cell.unanswered_count > 0) {
     return "x";
   }
-  const auto limit = std::lower_bound(class_limits_ns.begin(), class_limits_ns.end(), cell.worst_ns);
+  const auto* const limit = std::lower_bound(class_limits_ns.begin(), class_limits_ns.end(), cell.worst_ns);
   return (utf8 ? blocks : ascii)[static_cast<std::size_t>(limit - class_limits_ns.begin())];
 }
 

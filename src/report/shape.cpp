@@ -29,6 +29,7 @@ FlowName name_of(std::uint32_t flow, const std::vector<FlowName>& names) {
 
 std::vector<std::uint32_t> numbers(const std::vector<shape::FlowPart>& parts) {
   std::vector<std::uint32_t> flows;
+  flows.reserve(parts.size());
   for (const shape::FlowPart& part : parts) {
     flows.push_back(part.flow);
   }

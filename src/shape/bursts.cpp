@@ -86,10 +86,11 @@ std::vector<bool> find_overtaken(std::span<const TimedPacket> packets, const Cla
   std::vector<bool> overtaken(classified.fates.size(), false);
   // Backwards: for each flow the earliest answer to anything sent later.
   std::vector<std::int64_t> earliest_ns(classified.baselines.size(), std::numeric_limits<std::int64_t>::max());
-  for (auto at = classified.by_sent.rbegin(); at != classified.by_sent.rend(); ++at) {
-    const TimedPacket& packet = packets[*at];
+  for (std::size_t left = classified.by_sent.size(); left > 0; --left) {
+    const std::uint32_t index = classified.by_sent[left - 1];
+    const TimedPacket& packet = packets[index];
     if (packet.answered()) {
-      overtaken[*at] = earliest_ns[packet.flow] < packet.answered_ns - drain_gap_ns(packet.rtt_ns());
+      overtaken[index] = earliest_ns[packet.flow] < packet.answered_ns - drain_gap_ns(packet.rtt_ns());
       earliest_ns[packet.flow] = std::min(earliest_ns[packet.flow], packet.answered_ns);
     }
   }
@@ -97,10 +98,10 @@ std::vector<bool> find_overtaken(std::span<const TimedPacket> packets, const Cla
 }
 
 double coincidence_chance(const Burst& burst, const Bursts& all, const Classified& classified) {
-  const double run_ns = static_cast<double>(std::max<std::int64_t>(classified.end_ns - classified.start_ns, 1));
+  const auto run_ns = static_cast<double>(std::max<std::int64_t>(classified.end_ns - classified.start_ns, 1));
   const auto events = static_cast<double>(all.epoch_count);
   // A microsecond, because clocks have a resolution.
-  const double within_ns = static_cast<double>(burst.spread_ns() + base::ns_per_us);
+  const auto within_ns = static_cast<double>(burst.spread_ns() + base::ns_per_us);
   return poisson_tail(burst.epoch_count - 1, events * within_ns / run_ns);
 }
 
@@ -232,8 +233,8 @@ void WitnessStand::find_start(const Burst& burst, Witness& witness) {
   }
 }
 
-std::optional<Witness> WitnessStand::hear(std::size_t number) {
-  const Burst& burst = bursts_.bursts[number];
+std::optional<Witness> WitnessStand::hear(std::size_t burst_number) {
+  const Burst& burst = bursts_.bursts[burst_number];
   const std::size_t looks =
       sent_from(std::max(burst.last_sent_ns, burst.first_arrival_ns) + 1) - sent_from(burst.first_sent_ns - burst.length_ns());
   if (looks > budget_) {
@@ -243,7 +244,7 @@ std::optional<Witness> WitnessStand::hear(std::size_t number) {
   ++stamp_;
   seen_.clear();
   Witness witness;
-  count_window(burst, static_cast<std::uint32_t>(number + 1));
+  count_window(burst, static_cast<std::uint32_t>(burst_number + 1));
   count_reordering(burst);
   sort_flows(witness);
   listen_for_silence(burst, witness);

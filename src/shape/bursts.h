@@ -90,7 +90,7 @@ class WitnessStand {
                const std::vector<TimeRange>& own_late);
 
   /// Nothing once what was asked for takes more than a few looks at every packet: bursts that overlap over and over.
-  [[nodiscard]] std::optional<Witness> hear(std::size_t burst);
+  [[nodiscard]] std::optional<Witness> hear(std::size_t burst_number);
 
  private:
   struct Count {

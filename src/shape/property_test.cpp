@@ -119,6 +119,29 @@ TEST(Property, no_receive_queue_is_claimed_where_there_is_none) {
   }
 }
 
+/// Flows so many and so slow that each packet is alone: silence and whole flows say nothing, only how close arrivals are does.
+TEST(Property, no_queue_is_seen_to_stand_still_in_coincidences) {
+  std::int64_t seen = 0;
+  std::int64_t pairs = 0;
+  for (std::uint64_t seed = 0; seed < runs_per_kind; ++seed) {
+    testing::Traffic run;
+    run.flow_count = 400;
+    run.packets_per_s = 1'000;
+    run.duration_ns = 5 * second;
+    Dice dice(seed);
+    std::vector<TimedPacket> packets = testing::quiet_run(run, dice);
+    testing::delay(packets, [&](const TimedPacket&) { return dice.chance(0.2) ? 10 * ms + dice.below(60 * ms) : 0; });
+    const Analysis analysis = analyse(packets);
+    const auto has_shape = [](const StallEpisode& episode) { return episode.coincidence_chance.has_value(); };
+    seen += std::count_if(analysis.episodes.begin(), analysis.episodes.end(), has_shape);
+    pairs += analysis.late_count / 10;
+    EXPECT_NE(analysis.verdict.cause, Cause::receive_queue) << "seed " << seed << ": " << analysis.verdict.why;
+  }
+  // About a tenth of late packets arrives within 0.5 ms of another: thousands of chances to be wrong.
+  EXPECT_GT(pairs, 5'000);
+  EXPECT_LE(seen, 1);
+}
+
 struct Recall {
   std::int64_t packets_per_s;
   std::int64_t length_ms;

@@ -168,6 +168,13 @@ TEST(Shape, of_a_longer_path_is_the_path) {
   EXPECT_EQ(analysis.episodes[0].release, Release::apart);
 }
 
+TEST(Shape, of_packets_late_one_by_one_is_the_path) {
+  std::vector<TimedPacket> packets = quiet();
+  Dice dice(3);
+  testing::delay(packets, [&](const TimedPacket&) { return dice.chance(0.03) ? dice.exponential(50e6) : 0; });
+  EXPECT_EQ(analyse(packets).verdict.cause, Cause::path) << analyse(packets).verdict.why;
+}
+
 TEST(Shape, counts_packets_that_arrived_out_of_order) {
   std::vector<TimedPacket> packets = quiet();
   hold(packets, 0, 2 * second, 100 * ms);

@@ -61,7 +61,7 @@ double same_queue_chance(std::int64_t flow_count) {
 
 Decision decide(const Burst& burst, const Witness& witness, double claim_chance) {
   Decision decision;
-  const std::int64_t stalled_count = static_cast<std::int64_t>(witness.stalled.size());
+  const auto stalled_count = static_cast<std::int64_t>(witness.stalled.size());
   if (burst.release == Release::apart) {
     decision.why = "they did not arrive together";
     return decision;
@@ -242,7 +242,7 @@ Verdict conclude(std::span<const StallEpisode> episodes, const std::optional<Poo
     verdict.why = "no packet was late or lost";
     return verdict;
   }
-  const auto most = std::max_element(verdict.packet_counts.begin(), verdict.packet_counts.end());
+  const auto* const most = std::max_element(verdict.packet_counts.begin(), verdict.packet_counts.end());
   verdict.cause = static_cast<Cause>(most - verdict.packet_counts.begin());
   if (static_cast<double>(*most) < main_cause_part * static_cast<double>(total)) {
     verdict.cause = Cause::unknown;
