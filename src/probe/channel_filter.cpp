@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "probe/channel_filter.h"
 
+#include "probe/tcp_packet.h"
+
 namespace stallscope::probe {
 namespace {
 
@@ -38,12 +40,10 @@ FilterProgram echo_reply_filter(std::uint16_t identifier, bool ipv6) {
 }
 
 FilterProgram tcp_answer_filter(PortRange ports, bool ipv6) {
-  constexpr std::uint32_t to_port_at = 2;
-  constexpr std::uint32_t flags_at = 13;
   constexpr std::uint32_t syn_and_reset = 0x06;
   FilterProgram program = begin(ipv6);
-  append(program, {statement(BPF_LD | BPF_B | BPF_IND, flags_at), jump(BPF_JSET, syn_and_reset, 0, 4),
-                   statement(BPF_LD | BPF_H | BPF_IND, to_port_at), jump(BPF_JGE, ports.first, 0, 2),
+  append(program, {statement(BPF_LD | BPF_B | BPF_IND, tcp_flags_at), jump(BPF_JSET, syn_and_reset, 0, 4),
+                   statement(BPF_LD | BPF_H | BPF_IND, tcp_to_port_at), jump(BPF_JGE, ports.first, 0, 2),
                    jump(BPF_JGT, ports.last, 1, 0), statement(BPF_RET | BPF_K, accept_all), statement(BPF_RET | BPF_K, drop)});
   return program;
 }

@@ -10,11 +10,9 @@ namespace stallscope::probe {
 namespace {
 
 constexpr std::size_t tcp_header_bytes = 20;
-constexpr std::size_t to_port_at = 2;
 constexpr std::size_t sequence_at = 4;
 constexpr std::size_t acknowledged_at = 8;
 constexpr std::size_t length_at = 12;
-constexpr std::size_t flags_at = 13;
 constexpr std::size_t window_at = 14;
 constexpr std::size_t checksum_at = tcp_checksum_offset;
 constexpr unsigned flag_syn = 0x02;
@@ -43,10 +41,10 @@ constexpr std::byte time_to_live{64};
 void build_segment(const SynPacket& syn, std::span<std::byte> to) {
   std::fill(to.begin(), to.begin() + syn_bytes, std::byte{0});
   store_big_endian(to, syn.from.port);
-  store_big_endian(to.subspan(to_port_at), syn.to.port);
+  store_big_endian(to.subspan(tcp_to_port_at), syn.to.port);
   store_big_endian(to.subspan(sequence_at), syn.initial_sequence);
   to[length_at] = static_cast<std::byte>((syn_bytes / 4) << 4U);
-  to[flags_at] = static_cast<std::byte>(flag_syn);
+  to[tcp_flags_at] = static_cast<std::byte>(flag_syn);
   store_big_endian(to.subspan(window_at), window);
   std::span<std::byte> options = to.subspan(tcp_header_bytes);
   options[0] = option_segment_size;
@@ -121,7 +119,7 @@ std::optional<TcpAnswer> parse_tcp_answer(std::span<const std::byte> segment) {
     return std::nullopt;
   }
   const std::size_t header_bytes = (std::to_integer<std::size_t>(segment[length_at]) >> 4U) * 4;
-  const auto flags = std::to_integer<unsigned>(segment[flags_at]);
+  const auto flags = std::to_integer<unsigned>(segment[tcp_flags_at]);
   if (header_bytes < tcp_header_bytes || header_bytes > segment.size() || (flags & flag_acknowledged) == 0) {
     return std::nullopt;
   }
@@ -132,7 +130,7 @@ std::optional<TcpAnswer> parse_tcp_answer(std::span<const std::byte> segment) {
   TcpAnswer answer;
   answer.kind = is_reset ? TcpAnswerKind::reset : TcpAnswerKind::syn_ack;
   answer.from_port = load_big_endian<std::uint16_t>(segment);
-  answer.to_port = load_big_endian<std::uint16_t>(segment.subspan(to_port_at));
+  answer.to_port = load_big_endian<std::uint16_t>(segment.subspan(tcp_to_port_at));
   answer.far_sequence = load_big_endian<std::uint32_t>(segment.subspan(sequence_at));
   answer.initial_sequence = load_big_endian<std::uint32_t>(segment.subspan(acknowledged_at)) - 1;
   read_timestamps(segment.subspan(tcp_header_bytes, header_bytes - tcp_header_bytes), answer);
@@ -145,7 +143,7 @@ std::optional<QuotedSegment> parse_quoted_segment(std::span<const std::byte> seg
     return std::nullopt;
   }
   return QuotedSegment{.from_port = load_big_endian<std::uint16_t>(segment),
-                       .to_port = load_big_endian<std::uint16_t>(segment.subspan(to_port_at)),
+                       .to_port = load_big_endian<std::uint16_t>(segment.subspan(tcp_to_port_at)),
                        .initial_sequence = load_big_endian<std::uint32_t>(segment.subspan(sequence_at))};
 }
 

@@ -23,6 +23,10 @@ struct SynPacket {
   std::uint32_t timestamp = 0;
 };
 
+/// Offsets in a TCP header.
+inline constexpr std::uint32_t tcp_to_port_at = 2;
+inline constexpr std::uint32_t tcp_flags_at = 13;
+
 inline constexpr std::size_t ipv4_header_bytes = 20;
 inline constexpr std::size_t syn_bytes = 36;
 inline constexpr std::size_t longest_syn_packet_bytes = ipv4_header_bytes + syn_bytes;
