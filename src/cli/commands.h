@@ -13,6 +13,7 @@ enum ExitStatus : int { exit_clean = 0, exit_findings = 1, exit_error = 2 };
 void add_diagnose_command(CLI::App& app, int& exit_status);
 void add_report_command(CLI::App& app, int& exit_status);
 void add_probe_command(CLI::App& app, int& exit_status);
+void add_bisect_command(CLI::App& app, int& exit_status);
 void add_respond_command(CLI::App& app, int& exit_status);
 void add_census_command(CLI::App& app, int& exit_status);
 void add_doctor_command(CLI::App& app, int& exit_status);

@@ -67,6 +67,17 @@ class BadInput(unittest.TestCase):
         self.refused("probe", "127.0.0.1", "--source-port", "9-1", names="9-1", next_step="40000-40063")
         self.refused("probe", "127.0.0.1", "--tcp", "70000", names="--tcp", next_step="stallscope probe --help")
         self.refused("probe", "--targets", "/nonexistent", names="/nonexistent", next_step="No such file")
+
+    def test_bad_bisect(self):
+        rung = "node=127.0.0.1 via node"
+        self.refused("bisect", names="no path", next_step="stallscope bisect discover")
+        self.refused("bisect", "/nonexistent", names="/nonexistent", next_step="No such file")
+        self.refused("bisect", "--rung", "node=127.0.0.1", names="node=127.0.0.1", next_step="via overlay,node")
+        self.refused("bisect", "--rung", rung, "--rung", rung, names="node", next_step="name of its own")
+        self.refused("bisect", "--rung", "web=https://web via node", names="rung 'web'", next_step="http://web:8080/health")
+        self.refused("bisect", "--rung", rung, "--late", "1us", names="--late", next_step="Give")
+        self.refused("bisect", "discover", names="TARGET", next_step="stallscope bisect discover --help")
+        self.refused("bisect", "discover", "https://web", names="TLS", next_step="http://web:8080/health")
         self.refused("respond", "224.0.0.1", names="multicast", next_step="one host")
 
     def test_no_command_prints_a_short_help(self):

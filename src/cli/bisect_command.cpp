@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+#include <netinet/in.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/files.h"
+#include "base/units.h"
+#include "bisect/path_file.h"
+#include "cli/bisect_discover.h"
+#include "cli/bisect_run.h"
+#include "cli/commands.h"
+#include "cli/interrupt.h"
+#include "cli/probe_targets.h"
+#include "cli/terminal.h"
+
+namespace stallscope::cli {
+namespace {
+
+constexpr std::int64_t shortest_interval_ns = base::ns_per_ms;
+constexpr std::int64_t longest_interval_ns = 10 * base::ns_per_s;
+
+struct BisectCommandOptions {
+  std::string path_file;
+  std::vector<std::string> rungs;
+  std::string interval = "10ms";
+  std::string duration = "60s";
+  std::string late = "5ms";
+  std::string timeout = "1s";
+  std::string netns;
+  int cpu = -1;
+  bool json = false;
+};
+
+base::Result<bisect::Path> read_path(const BisectCommandOptions& given) {
+  bisect::Path path;
+  if (!given.path_file.empty()) {
+    const base::Result<std::string> text = base::read_file(given.path_file);
+    if (!text) {
+      return text.error();
+    }
+    base::Result<bisect::Path> read = bisect::parse_path_file(*text, given.path_file);
+    if (!read) {
+      return read.error();
+    }
+    path = *std::move(read);
+  }
+  for (const std::string& text : given.rungs) {
+    base::Result<bisect::Rung> rung = bisect::parse_rung(text);
+    if (!rung) {
+      return rung.error();
+    }
+    path.rungs.push_back(*std::move(rung));
+  }
+  if (path.rungs.empty()) {
+    return base::Error{"compare", "", "no path is given",
+                       "Give a file, or rungs as in: --rung 'pod=icmp://10.0.2.2 via overlay,node'. "
+                       "'stallscope bisect discover 10.0.1.2:30080' writes a file."};
+  }
+  if (const base::Status checked = bisect::check(path); !checked) {
+    return checked.error();
+  }
+  return bisect::with_control(std::move(path));
+}
+
+base::Status read_times(const BisectCommandOptions& given, BisectRunOptions& options) {
+  struct Time {
+    const char* name;
+    const std::string& text;
+    std::int64_t minimum_ns;
+    std::int64_t maximum_ns;
+    std::int64_t& value_ns;
+  };
+  for (const Time& time :
+       {Time{"--interval", given.interval, shortest_interval_ns, longest_interval_ns, options.prober.interval_ns},
+        Time{"--for", given.duration, base::ns_per_s, probe::ProberOptions::longest_duration_ns, options.prober.duration_ns},
+        Time{"--late", given.late, base::ns_per_ms, base::ns_per_s, options.late_after_ns},
+        Time{"--timeout", given.timeout, 10 * base::ns_per_ms, probe::ProberOptions::longest_timeout_ns,
+             options.prober.timeout_ns}}) {
+    const base::Result<std::int64_t> parsed = base::parse_duration(time.name, time.text, time.minimum_ns, time.maximum_ns);
+    if (!parsed) {
+      return parsed.error();
+    }
+    time.value_ns = *parsed;
+  }
+  return base::ok();
+}
+
+base::Result<BisectRunOptions> run_options(const BisectCommandOptions& given) {
+  BisectRunOptions options;
+  if (const base::Status times = read_times(given, options); !times) {
+    return times.error();
+  }
+  base::Result<bisect::Path> path = read_path(given);
+  if (!path) {
+    return path.error();
+  }
+  options.path = *std::move(path);
+  for (const bisect::Rung& rung : options.path.rungs) {
+    base::Result<std::vector<probe::ProbeTarget>> target = resolve_targets({rung.target}, {}, AF_UNSPEC);
+    if (!target) {
+      base::Error error = target.error();
+      error.object += fmt::format(" (rung '{}')", rung.name);
+      return error;
+    }
+    options.prober.targets.push_back(std::move(target->front()));
+  }
+  options.prober.netns = given.netns;
+  if (given.cpu >= 0) {
+    options.prober.cpu = given.cpu;
+  }
+  return options;
+}
+
+int bisect_command(const BisectCommandOptions& given) {
+  const base::Result<BisectRunOptions> options = run_options(given);
+  if (!options) {
+    print_error(options.error());
+    return exit_error;
+  }
+  const InterruptGuard interrupts;
+  const base::Result<BisectReport> report = run_bisect(*options);
+  if (!report) {
+    print_error(report.error());
+    return exit_error;
+  }
+  print_out(given.json ? render_bisect_json(*report) : render_bisect_text(*report));
+  if (const base::Status finished = finish_output(); !finished) {
+    print_error(finished.error());
+    return exit_error;
+  }
+  return anything_wrong(*report) ? exit_findings : exit_clean;
+}
+
+}  // namespace
+
+void add_bisect_command(CLI::App& app, int& exit_status) {
+  CLI::App* const command =
+      app.add_subcommand("bisect", "Find out which layer of a path makes packets wait, by probing it with and without each layer");
+  auto options = std::make_shared<BisectCommandOptions>();
+  command->add_option("PATH", options->path_file, "File that describes the path; 'discover' writes one");
+  command
+      ->add_option(
+          "--rung", options->rungs,
+          "A way to probe, and the layers it crosses: 'NAME=TARGET via LAYER,LAYER'. Targets are those of 'stallscope probe'; "
+          "layers are words of your own. Give several that leave out different layers")
+      ->type_name("RUNG")
+      ->allow_extra_args(false);
+  command->add_option("--interval", options->interval, "Time between two probes of a rung (1ms to 10s)")->capture_default_str();
+  command->add_option("--for", options->duration, "For how long at most; it ends once every rung is decided (1s to 24h)")
+      ->capture_default_str();
+  command
+      ->add_option("--late", options->late,
+                   "An answer is late that takes so much longer than usual on its rung (1ms to 1s); more on a noisy one")
+      ->capture_default_str();
+  command->add_option("--timeout", options->timeout, "Count a probe as lost that is not answered for so long (10ms to 1m)")
+      ->capture_default_str();
+  command->add_option("--netns", options->netns, "Network namespace to probe from: a name of ip-netns(8), or a path");
+  command->add_option("--probe-cpu", options->cpu, "CPU to probe from; by default any, leaving a CPU that makes probes late")
+      ->check(CLI::NonNegativeNumber);
+  command->add_flag("--json", options->json, "Print JSON (docs/json.md)");
+  command->footer(
+      "EXAMPLES\n"
+      "  sudo stallscope bisect discover 10.0.1.2:30080 > path.yaml\n"
+      "  sudo stallscope bisect path.yaml\n"
+      "      Describe the path to a service, look through the file, and compare.\n"
+      "  sudo stallscope bisect --rung 'service=http://10.0.1.2:30080 via nat,app,node' \\\n"
+      "      --rung 'app=http://10.0.1.2:8080 via app,node' --rung 'node=10.0.1.2 via node'\n"
+      "      Without a file.\n"
+      "PATH FILE\n"
+      "  rungs:\n"
+      "    - name: service\n"
+      "      probe: http://10.0.1.2:30080/\n"
+      "      via: [nat, overlay, application, transport, node]\n"
+      "    - name: node by ICMP\n"
+      "      probe: icmp://10.0.1.2\n"
+      "      via: [node]\n"
+      "  The layer 'sender' and a rung 'this host' are always there: a stall that\n"
+      "  hits the latter, too, is this host's own.");
+  add_bisect_discover_command(*command, exit_status);
+  command->callback([options, command, &exit_status] {
+    if (command->get_subcommands().empty()) {
+      exit_status = bisect_command(*options);
+    }
+  });
+}
+
+}  // namespace stallscope::cli

@@ -1,0 +1,287 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""A path of NAT, a VXLAN overlay, an application and a node, each made slow in turn: bisect has to name that one and clear the rest.
+
+    bisect_test.py STALLSCOPE [CASE...]
+
+Needs root, two CPUs, iproute2 and iptables. Exits with 77 and the reason where that is missing.
+"""
+import http.server
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+CANNOT_RUN = 77
+CLIENT, NODE, POD = "stallscope-client", "stallscope-node", "stallscope-pod"
+PATH = """
+rungs:
+  - {name: service, probe: 'http://10.0.1.2:30080/', via: [nat, overlay, application, transport, node]}
+  - {name: pod by HTTP, probe: 'http://10.9.0.2:8080/', via: [overlay, application, transport, node]}
+  - {name: pod by TCP, probe: 'tcp://10.9.0.2:8080', via: [overlay, transport, node]}
+  - {name: pod by ICMP, probe: 'icmp://10.9.0.2', via: [overlay, node]}
+  - {name: node by TCP, probe: 'tcp://10.0.1.2:9', via: [transport, node]}
+  - {name: node by ICMP, probe: 'icmp://10.0.1.2', via: [node]}
+"""
+STALL_S = 0.06
+PAUSE_S = 0.6
+
+
+class CannotRun(Exception):
+    pass
+
+
+def expect(condition, message):
+    if not condition:
+        raise AssertionError(message)
+
+
+def run(command):
+    done = subprocess.run(command.split(), capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise CannotRun(f"{command}: {done.stderr.strip()}")
+    return done.stdout
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.0"
+
+    def do_GET(self):
+        self.send_response(200)
+        self.send_header("Content-Length", "3")
+        self.end_headers()
+        self.wfile.write(b"ok\n")
+
+    def log_message(self, *_):
+        pass
+
+
+class Server(http.server.HTTPServer):
+    request_queue_size = 256
+
+
+def serve():
+    """The application: one thread. After SIGUSR1 it stands still now and then, as one that collects garbage does."""
+    server = Server(("0.0.0.0", 8080), Handler)
+    slow = threading.Event()
+    signal.signal(signal.SIGUSR1, lambda *_: slow.set())
+    signal.signal(signal.SIGUSR2, lambda *_: slow.clear())
+    server.timeout = 0.05
+    next_stall = 0.0
+    print("ready", flush=True)
+    while True:
+        server.handle_request()
+        if slow.is_set() and time.monotonic() > next_stall:
+            time.sleep(STALL_S)
+            next_stall = time.monotonic() + PAUSE_S
+
+
+class Overlay:
+    """The lab's topology, with a VXLAN between node and pod and a NodePort on the node. Removed at the end."""
+
+    def __init__(self, stallscope):
+        self.stallscope = stallscope
+        self.server = None
+
+    def __enter__(self):
+        subprocess.run([self.stallscope, "lab", "up", "--receive-cpu", "0"], check=True)
+        try:
+            for name, local, remote, address in ((NODE, "10.0.2.1", "10.0.2.2", "10.9.0.1"), (POD, "10.0.2.2", "10.0.2.1", "10.9.0.2")):
+                device = "n1" if name == NODE else "p0"
+                run(f"ip -n {name} link add vx0 type vxlan id 9 dstport 4789 local {local} remote {remote} dev {device}")
+                run(f"ip -n {name} address add {address}/24 dev vx0")
+                run(f"ip -n {name} link set vx0 up")
+            run(f"ip -n {POD} route add 10.0.1.0/24 via 10.9.0.1")
+            for rule in ("PREROUTING -d 10.0.1.2/32 -p tcp -m tcp --dport 30080 -j DNAT --to-destination 10.9.0.2:8080",
+                         "POSTROUTING -o vx0 -p tcp -m tcp --dport 8080 -j MASQUERADE"):
+                run(f"ip netns exec {NODE} iptables -t nat -A {rule}")
+            self.server = subprocess.Popen(["ip", "netns", "exec", POD, sys.executable, __file__, "--serve"], stdout=subprocess.PIPE,
+                                           text=True)
+            expect(self.server.stdout.readline() == "ready\n", "the server does not start")
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        if self.server is not None:
+            self.server.kill()
+            self.server.wait()
+        subprocess.run([self.stallscope, "lab", "down"], check=True)
+
+
+class Repeated:
+    """Calls begin() and end(), a stall apart, until it is left."""
+
+    def __init__(self, begin, end):
+        self.begin, self.end = begin, end
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.work)
+
+    def work(self):
+        while not self.over.wait(PAUSE_S):
+            self.begin()
+            time.sleep(STALL_S)
+            self.end()
+
+    def __enter__(self):
+        self.thread.start()
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+
+
+class SlowApplication:
+    def __init__(self, overlay):
+        self.pid = overlay.server.pid
+
+    def __enter__(self):
+        os.kill(self.pid, signal.SIGUSR1)
+
+    def __exit__(self, *_):
+        os.kill(self.pid, signal.SIGUSR2)
+
+
+class SlowTunnel(Repeated):
+    """A shaper on the tunnel device that lets next to nothing through for a while: packets wait, and no CPU is held."""
+
+    def __init__(self, _overlay):
+        tbf = ["tc", "-n", NODE, "qdisc", "replace", "dev", "vx0", "root", "tbf"]
+        # A burst is what passes at first: some packets of the probes, but any of them must fit.
+        self.commands = {"shut": tbf + ["rate", "8kbit", "burst", "300", "latency", "10s"],
+                         "open": tbf + ["rate", "1gbit", "burst", "1mb", "latency", "100ms"]}
+        super().__init__(lambda: self.set("shut"), lambda: self.set("open"))
+
+    def set(self, state):
+        subprocess.run(self.commands[state], check=True)
+
+    def __enter__(self):
+        self.set("open")
+        super().__enter__()
+
+    def __exit__(self, *_):
+        super().__exit__()
+        run(f"tc -n {NODE} qdisc delete dev vx0 root")
+
+
+class StalledCpu:
+    def __init__(self, overlay):
+        self.stallscope = overlay.stallscope
+        self.process = None
+
+    def __enter__(self):
+        self.process = subprocess.Popen([self.stallscope, "lab", "run", "irq-off-section", "--cpu", "0", "--length", "60ms", "--period",
+                                         "600ms", "--for", "2m"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        if not self.process.stdout.readline():
+            raise CannotRun(self.process.communicate()[1])
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.communicate()
+
+
+class HeldSender:
+    """A task of higher priority than the prober's takes the prober's CPU now and then."""
+
+    def __init__(self, _overlay):
+        self.process = None
+
+    def __enter__(self):
+        self.process = subprocess.Popen([sys.executable, __file__, "--hog"])
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+
+def hog():
+    os.sched_setaffinity(0, {1})
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(50))
+    while True:
+        time.sleep(PAUSE_S)
+        end = time.monotonic() + STALL_S
+        while time.monotonic() < end:
+            pass
+
+
+def bisect(stallscope, path, duration, *options):
+    done = subprocess.run([stallscope, "bisect", path, "--netns", CLIENT, "--interval", "10ms", "--for", duration, "--json", *options],
+                          capture_output=True, text=True, check=False)
+    expect(done.returncode in (0, 1), f"bisect failed: {done.stderr}")
+    return done.returncode, json.loads(done.stdout)
+
+
+CASES = {"application": (SlowApplication, ["application"]), "overlay": (SlowTunnel, ["overlay"]), "node": (StalledCpu, ["node"])}
+
+
+def check_fault(overlay, path, name):
+    fault, suspects = CASES[name]
+    with fault(overlay):
+        status, report = bisect(overlay.stallscope, path, "60s")
+    summary = json.dumps({**report, "causes": [{**c, "stalls": len(c["stalls"])} for c in report["causes"]]}, indent=1)
+    expect(status == 1 and report["outcome"] == "found", f"{name}: {summary}")
+    expect(report["causes"][0]["suspects"] == suspects, f"{name}: {summary}")
+    cleared = {e["layer"] for e in report["causes"][0]["exonerated"]}
+    expect(cleared == {"nat", "overlay", "application", "transport", "node", "sender"} - set(suspects), f"{name}: {cleared}")
+    print(f"{name}: {report['stall_count']} stalls in {report['observed_ns'] / 1e9:.0f} s")
+
+
+def check_sender(overlay, path):
+    with HeldSender(overlay):
+        status, report = bisect(overlay.stallscope, path, "10s", "--probe-cpu", "1")
+    expect(status == 1 and report["outcome"] == "sender", f"sender: {report}")
+    print(f"sender: the prober stood still {report['own_stalls']['count']} times")
+
+
+def check_healthy(overlay, path):
+    _, report = bisect(overlay.stallscope, path, "15s")
+    expect(report["outcome"] != "found", f"blames {report['causes']}")
+    print(f"healthy: {report['outcome']}, {report['stall_count']} stalls in {report['observed_ns'] / 1e9:.0f} s")
+
+
+def check_discover(overlay):
+    done = subprocess.run(["ip", "netns", "exec", NODE, overlay.stallscope, "bisect", "discover", "--http", "10.0.1.2:30080"],
+                          capture_output=True, text=True, check=True)
+    for part in ("http://10.0.1.2:30080", "tcp://10.9.0.2:8080", "icmp://10.9.0.2", "'overlay'", "icmp://10.0.2.2"):
+        expect(part in done.stdout, f"{part} is missing in:\n{done.stdout}")
+    print("discover: found the pod, the tunnel and the node")
+
+
+def main():
+    if len(sys.argv) < 2:
+        print(__doc__, file=sys.stderr)
+        return 2
+    if sys.argv[1] == "--serve":
+        return serve()
+    if sys.argv[1] == "--hog":
+        return hog()
+    if os.geteuid() != 0 or len(os.sched_getaffinity(0)) < 2:
+        print("needs root and two CPUs")
+        return CANNOT_RUN
+    wanted = sys.argv[2:] or ["discover", "healthy", *CASES, "sender"]
+    with tempfile.TemporaryDirectory() as directory:
+        path = pathlib.Path(directory) / "path.yaml"
+        path.write_text(PATH)
+        try:
+            with Overlay(os.path.abspath(sys.argv[1])) as overlay:
+                for name in wanted:
+                    if name in CASES:
+                        check_fault(overlay, path, name)
+                    elif name == "discover":
+                        check_discover(overlay)
+                    else:
+                        {"healthy": check_healthy, "sender": check_sender}[name](overlay, path)
+        except CannotRun as reason:
+            print(reason)
+            return CANNOT_RUN
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
