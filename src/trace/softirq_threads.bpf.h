@@ -7,7 +7,7 @@
 #include "bpf/compat.bpf.h"
 #include "bpf/kernel_types.h"
 #include "trace/task.bpf.h"
-#include "trace/wait_record.h"
+#include "trace/thread_name.h"
 
 struct napi_wait {
   __u64 since_ns;
@@ -32,23 +32,8 @@ struct {
   __type(value, __u64);
 } napi_waiting SEC(".maps");
 
-/* The first eight characters of a name as a word of a little-endian CPU, so that they are compared in one step. */
-#define NAME_WORD(a, b, c, d, e, f, g, h)                                                                                        \
-  ((__u64)(a) | (__u64)(b) << 8 | (__u64)(c) << 16 | (__u64)(d) << 24 | (__u64)(e) << 32 | (__u64)(f) << 40 | (__u64)(g) << 48 | \
-   (__u64)(h) << 56)
-
-/* ksoftirqd/CPU (kernel/softirq.c) and napi/DEVICE-ID (net/core/dev.c, Linux 5.12, commit 29863d41bb6e). */
 static __always_inline enum trace_thread softirq_thread(struct task_struct* task) {
-  __u64 name;
-
-  if (!(task->flags & PF_KTHREAD))
-    return TRACE_THREAD_OTHER;
-  name = *(__u64*)task->comm;
-  if (name == NAME_WORD('k', 's', 'o', 'f', 't', 'i', 'r', 'q'))
-    return TRACE_THREAD_KSOFTIRQD;
-  if ((name & 0xffffffffffULL) == NAME_WORD('n', 'a', 'p', 'i', '/', 0, 0, 0))
-    return TRACE_THREAD_NAPI;
-  return TRACE_THREAD_OTHER;
+  return task->flags & PF_KTHREAD ? trace_thread_of_name(*(__u64*)task->comm) : TRACE_THREAD_OTHER;
 }
 
 static __always_inline void set_napi_waiting(__u32 cpu, __u64 since_ns) {
