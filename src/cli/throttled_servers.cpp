@@ -64,7 +64,7 @@ LimitsByProcess find_limits(const CgroupHierarchy& hierarchy) {
 
 /// A server rather than a client: it accepts connections, or receives from anybody.
 int rank(const host::SocketState& socket) {
-  return socket.listening ? 2 : (socket.protocol.starts_with("udp") ? 1 : 0);
+  return socket.listening ? 2 : (socket.connected ? 0 : 1);
 }
 
 struct Candidate {

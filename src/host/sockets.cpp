@@ -28,6 +28,7 @@ constexpr std::size_t inode_column = 9;
 constexpr std::size_t drops_column = 12;
 // TCP_LISTEN (include/net/tcp_states.h).
 constexpr std::string_view listen_state = "0A";
+constexpr std::string_view established_state = "01";  // of connected UDP, too
 
 /// "0201000A:1F90": each group of eight digits is a word in the byte order of the machine.
 std::optional<std::string> parse_address(std::string_view text) {
@@ -71,6 +72,7 @@ std::optional<SocketState> parse_row(std::string_view line, std::string_view pro
   state.protocol = protocol;
   state.local_address = *address;
   state.listening = protocol.starts_with("tcp") && fields[state_column] == listen_state;
+  state.connected = fields[state_column] == established_state;
   state.queued = *queued;
   state.inode = *inode;
   if (protocol.starts_with("udp") && fields.size() > drops_column) {

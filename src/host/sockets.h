@@ -26,6 +26,8 @@ struct SocketState {
   /// Packets dropped for want of room since the socket was made; -1 for TCP, whose files do not say.
   std::int64_t drop_count = -1;
   std::uint64_t inode = 0;
+  /// To one peer: of UDP, by connect(2).
+  bool connected = false;
 
   friend bool operator==(const SocketState&, const SocketState&) = default;
 };

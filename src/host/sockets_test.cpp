@@ -23,19 +23,23 @@ constexpr std::string_view udp6 =
     "timeout inode ref pointer drops\n"
     " 3210: 00000000000000000000000001000000:0035 00000000000000000000000000000000:0000 07 00000000:00034000 00:00000000 00000000  "
     " 101  "
-    "      0 19132 2 0000000000000000 417\n";
+    "      0 19132 2 0000000000000000 417\n"
+    " 3211: 00000000000000000000000001000000:9C40 00000000000000000000000001000000:0035 01 00000000:00000000 00:00000000 00000000  "
+    " 101  "
+    "      0 19133 2 0000000000000000 0\n";
 
 TEST(Sockets, rows_of_tcp_tell_listeners_from_connections) {
   const auto sockets = parse_sockets(tcp, "tcp");
   ASSERT_TRUE(sockets);
   EXPECT_THAT(*sockets, ElementsAre(SocketState{"tcp", "10.0.1.2:8080", true, 2, -1, 11820},
-                                    SocketState{"tcp", "10.0.1.2:8080", false, 65'536, -1, 11821}));
+                                    SocketState{"tcp", "10.0.1.2:8080", false, 65'536, -1, 11821, true}));
 }
 
-TEST(Sockets, rows_of_udp_have_drops) {
+TEST(Sockets, rows_of_udp_have_drops_and_tell_who_is_connected) {
   const auto sockets = parse_sockets(udp6, "udp6");
   ASSERT_TRUE(sockets);
-  EXPECT_THAT(*sockets, ElementsAre(SocketState{"udp6", "[::1]:53", false, 212'992, 417, 19132}));
+  EXPECT_THAT(*sockets, ElementsAre(SocketState{"udp6", "[::1]:53", false, 212'992, 417, 19132},
+                                    SocketState{"udp6", "[::1]:40000", false, 0, 0, 19133, true}));
 }
 
 TEST(Sockets, what_is_not_understood_is_an_error_and_no_empty_list) {

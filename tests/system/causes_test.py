@@ -128,7 +128,8 @@ def check_throttled(stallscope, directory):
     ready = lab.ready["cfs-throttled"]
     finding = next((f for f in report["findings"] if f["rule"] == "cfs-throttling"), None)
     expect(finding, f"no finding cfs-throttling: {report['findings']}, {report['throttled_cgroups']}, {report['gaps']}")
-    expect(f"lab-server (pid {ready['pid']})" in finding["cause"] and ready["address"] in finding["cause"], finding["cause"])
+    expect(f"lab-server (pid {ready['pid']})" in finding["cause"] and ready["address"] in finding["cause"],
+           f"the server is {ready['pid']} at {ready['address']}; found: {finding['cause']}")
     expect(not finding["claims"] and "packet path is innocent" in finding["no_stall"], f"{finding}")
     cgroup = report["throttled_cgroups"][0]
     expect(cgroup["quota_ns"] == ready["quota_ns"] and cgroup["period_ns"] == ready["quota_period_ns"], f"{cgroup}")

@@ -137,7 +137,8 @@ def check_incident(report, status, ready, truths):
                         for t in truths) and is_worker_stall(stall)
         if not (caused or by_worker) and foreign(stall):
             return None
-        expect(caused or by_worker, f"invented stall: {json.dumps(stall)[:400]}")
+        near = [t for t in truths if abs(t["start_ns"] - stall["start_ns"]) < 2_000_000_000]
+        expect(caused or by_worker, f"invented stall: {json.dumps(stall)}; the lab's around it: {json.dumps(near)}")
     own_stalls_ns = sum(s["length_ns"] - hypervisor_ns(s) for s in stalls)
     finding = next((f for f in report["findings"] if f["rule"] == "memcg-stat-flush"), None)
     expect(finding, "no finding memcg-stat-flush")
