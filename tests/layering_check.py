@@ -23,10 +23,11 @@ ALLOWED = {
     "trace": ["base", "host", "bpf", "evidence/records.h", "evidence/syscalls.h"],
     "census": ["base", "host", "bpf", "evidence/records.h"],
     "bisect": ["base"],
+    "join": ["base", "evidence"],
     "diagnose": ["base", "evidence", "shape"],
     "report": ["base", "evidence", "shape", "rss", "diagnose"],
     "lab": ["base", "host", "bpf"],
-    "cli": ["base", "shape", "rss", "host", "bpf", "evidence", "probe", "trace", "census", "bisect", "diagnose", "report", "lab"],
+    "cli": ["base", "shape", "rss", "host", "bpf", "evidence", "probe", "trace", "census", "bisect", "join", "diagnose", "report", "lab"],
 }
 CODE_FOLDERS = ("src", "lab", "tests", "bench", "fuzz")
 CODE_SUFFIXES = (".h", ".c", ".cpp", ".py", ".sh")

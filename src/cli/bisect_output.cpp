@@ -34,6 +34,10 @@ std::string paragraph(const std::string& text, std::size_t indent = 0) {
   return base::wrap(text, line_width, indent) + "\n";
 }
 
+std::string times(std::int64_t count) {
+  return count == 1 ? "once" : format_count(count) + " times";
+}
+
 std::string plural(std::int64_t count, std::string_view one) {
   return fmt::format("{} {}{}", format_count(count), one, count == 1 ? "" : "s");
 }
@@ -90,9 +94,9 @@ std::string first_line(const BisectReport& report) {
           "No stall in {}: with 95 % confidence fewer than one per {}.", format_duration(verdict.observed_ns),
           format_duration(static_cast<std::int64_t>(static_cast<double>(verdict.observed_ns) / bisect::poisson_upper_bound(0))));
     case BisectOutcome::sender:
-      return fmt::format(
-          "Packets wait in this host itself (sender): the prober was kept from sending {} times in {}, for {} at worst.",
-          format_count(report.own_stall_count), format_duration(verdict.observed_ns), format_duration(report.worst_own_stall_ns));
+      return fmt::format("Packets wait in this host itself (sender): the prober was kept from sending {} in {}, for {} at worst.",
+                         times(report.own_stall_count), format_duration(verdict.observed_ns),
+                         format_duration(report.worst_own_stall_ns));
     case BisectOutcome::undecided:
     case BisectOutcome::found:
     case BisectOutcome::no_such_layer:
@@ -263,11 +267,12 @@ std::string notes(const BisectReport& report) {
   };
   if (report.own_stall_count > 0) {
     std::string own = fmt::format(
-        "The prober itself was kept from sending {} times, {} in all, {} at worst; what it sent late does not count",
-        format_count(report.own_stall_count), format_duration(report.own_stalled_ns), format_duration(report.worst_own_stall_ns));
-    own += report.stalls_set_aside > 0 ? fmt::format(", nor do {} at these times: an answer may have waited for the prober.",
-                                                     plural(report.stalls_set_aside, "stall"))
-                                       : ".";
+        "The prober itself was kept from sending {}, {} in all, {} at worst; what it sent late does not count",
+        times(report.own_stall_count), format_duration(report.own_stalled_ns), format_duration(report.worst_own_stall_ns));
+    own += report.stalls_set_aside > 0
+               ? fmt::format(", nor {} {} at these times: an answer may have waited for the prober.",
+                             report.stalls_set_aside == 1 ? "does" : "do", plural(report.stalls_set_aside, "stall"))
+               : ".";
     note(own);
   }
   for (const std::string& name : names(report.path, report.silent)) {
@@ -349,13 +354,14 @@ BisectOutcome outcome_of(const BisectReport& report) {
   if (any(Cause::State::found)) {
     return BisectOutcome::found;
   }
-  if (any(Cause::State::open)) {
+  const bool held_up = report.own_stall_count >= fewest_own_stalls && report.worst_own_stall_ns >= 2 * report.late_after_ns;
+  // A stall or two that nothing is known of yet do not hide what is known of the prober.
+  if (any(Cause::State::open) && !(held_up && report.own_stall_count > fewest_own_stalls * report.verdict.stall_count)) {
     return BisectOutcome::undecided;
   }
   if (any(Cause::State::no_such_layer)) {
     return BisectOutcome::no_such_layer;
   }
-  const bool held_up = report.own_stall_count >= fewest_own_stalls && report.worst_own_stall_ns >= 2 * report.late_after_ns;
   return held_up ? BisectOutcome::sender : BisectOutcome::no_stall;
 }
 

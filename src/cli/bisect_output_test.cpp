@@ -52,7 +52,7 @@ TEST(BisectText, BeginsWithTheAnswer) {
   EXPECT_THAT(text,
               StartsWith("Packets wait in application.\n14 stalls in 60 s, 40 ms to 53 ms long. They hit service and app, not node "
                          "or\nthis host.\n"));
-  EXPECT_THAT(text, HasSubstr("  service        14/14        14 (7.7-23)"));
+  EXPECT_THAT(text, HasSubstr("  service        14/14       14 (7.7-23)"));
   EXPECT_THAT(text, HasSubstr("  node            0/14         0 (0-3.7)"));
   EXPECT_THAT(text, HasSubstr("  not nat     app does not cross it and stalls all the same: 14 of 14\n"));
   EXPECT_THAT(text, HasSubstr("  not node    node crosses it and was on time in 14 of 14 stalls\n"));
@@ -69,7 +69,7 @@ TEST(BisectText, SaysThatItCannotTellYetAndForHowLong) {
   const std::string text = render_bisect_text(report_of(4, "0011", 20 * base::ns_per_s));
   EXPECT_THAT(text, StartsWith("Cannot tell yet: 4 stalls in 20 s. 2 more may be enough, which takes about 10 s\nat this rate.\n"));
   EXPECT_THAT(text, Not(HasSubstr("Packets wait")));
-  EXPECT_THAT(text, HasSubstr("Not decided: node and this host."));
+  EXPECT_THAT(text, HasSubstr("Not decided:\nnode and this host."));
 }
 
 TEST(BisectText, ClaimsNoMoreThanTheNetworkUpToWhatAllCross) {
@@ -87,6 +87,23 @@ TEST(BisectText, KnowsThisHostsOwnStalls) {
   const std::string text = render_bisect_text(report);
   EXPECT_THAT(text, StartsWith("Packets wait in this host itself (sender): the prober was kept from sending 12\n"));
   EXPECT_TRUE(anything_wrong(report));
+}
+
+TEST(BisectText, AFewStallsOfNobodyKnowsWhatDoNotHideTheProbersOwn) {
+  BisectReport report = report_of(1, "1000");
+  report.worst_own_stall_ns = 60 * base::ns_per_ms;
+  report.own_stall_count = 3;
+  EXPECT_EQ(outcome_of(report), BisectOutcome::undecided);
+  report.own_stall_count = 12;
+  EXPECT_EQ(outcome_of(report), BisectOutcome::sender);
+}
+
+TEST(BisectText, SaysOnceOfWhatWasOnce) {
+  BisectReport report = report_of(0, "0000");
+  report.own_stall_count = 1;
+  report.stalls_set_aside = 1;
+  EXPECT_THAT(render_bisect_text(report), HasSubstr("was kept from sending once,"));
+  EXPECT_THAT(render_bisect_text(report), HasSubstr("nor does 1 stall"));
 }
 
 TEST(BisectText, TellsLossFromLateness) {

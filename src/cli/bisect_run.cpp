@@ -112,6 +112,10 @@ class BisectRun {
  private:
   void settle(std::int64_t horizon_ns, bool all) {
     const std::vector<bisect::Stall> more = tracker_.settle(horizon_ns, all);
+    // A sequential test ends at its decision: what the last probes still tell would only open it again.
+    if (verdict_.decided()) {
+      return;
+    }
     stalls_.insert(stalls_.end(), more.begin(), more.end());
     const std::int64_t observed_ns = tracker_.settled_ns() - tracker_.first_ns();
     verdict_ = bisect::compare(options_.path, stalls_, bisect::silent_rungs(tracker_.rungs()), observed_ns);

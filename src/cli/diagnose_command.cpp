@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <fmt/format.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include <bit>
+#include <cerrno>
 #include <cstdint>
 #include <cstdio>
 #include <memory>
+#include <optional>
 #include <string>
+#include <string_view>
+#include <utility>
 
 #include "base/units.h"
 #include "cli/commands.h"
+#include "cli/far_node.h"
 #include "cli/interrupt.h"
 #include "cli/recorder.h"
 #include "cli/report_output.h"
@@ -33,10 +39,16 @@ constexpr std::uint32_t highest_buffer_kib = 1024 * 1024;
 
 struct DiagnoseOptions {
   std::string target;
+  std::string node_bundle;
   std::string duration = "20s";
   std::string interval = "10ms";
   std::string threshold = "1ms";
   std::string netns;
+  std::optional<std::uint16_t> echo_id;
+  std::string node;
+  std::string node_program = "stallscope";
+  bool node_copy = false;
+  bool node_sudo = false;
   int probe_cpu = -1;
   std::string out;
   std::uint32_t buffer_kib = 8192;
@@ -69,6 +81,7 @@ base::Result<RecordOptions> record_options(const DiagnoseOptions& given) {
   options.probe_interval_ns = *interval;
   options.wait_threshold_ns = *threshold;
   options.probe_netns = given.netns;
+  options.echo_id = given.echo_id;
   if (given.probe_cpu >= 0) {
     options.probe_cpu = given.probe_cpu;
   }
@@ -114,22 +127,81 @@ class ProgressLine {
   bool shown_;
 };
 
+/// "a.stall" becomes "a.node.stall".
+std::string node_bundle_path(const std::string& path) {
+  constexpr std::string_view suffix = ".stall";
+  return (path.ends_with(suffix) ? path.substr(0, path.size() - suffix.size()) : path) + ".node.stall";
+}
+
+base::Result<FarNode> start_node(const DiagnoseOptions& given, RecordOptions& options) {
+  const base::Result<std::string> host = parse_node(given.node);
+  if (!host) {
+    return host.error();
+  }
+  while (options.echo_id.value_or(0) == 0) {
+    std::uint16_t drawn = 0;
+    if (getrandom(&drawn, sizeof drawn, 0) != static_cast<ssize_t>(sizeof drawn)) {
+      return base::errno_error("draw", "a random number for the probes", errno);
+    }
+    options.echo_id = drawn;
+  }
+  // The prober waits for late replies after the last probe.
+  constexpr std::int64_t after_the_last_ns = 10 * base::ns_per_s;
+  return FarNode::start({.host = *host,
+                         .program = given.node_program,
+                         .copy = given.node_copy,
+                         .sudo = given.node_sudo,
+                         .echo_id = *options.echo_id,
+                         .longest_ns = options.duration_ns + after_the_last_ns,
+                         .wait_threshold_ns = options.wait_threshold_ns});
+}
+
 int run_diagnose(const DiagnoseOptions& given) {
-  const base::Result<RecordOptions> options = record_options(given);
+  if (!given.node_bundle.empty()) {
+    return report_two_ends(given.target, given.node_bundle, {.json = given.json, .all = given.all});
+  }
+  base::Result<RecordOptions> options = record_options(given);
   if (!options) {
     print_error(options.error());
     return exit_error;
   }
   const InterruptGuard interrupts;
+  std::optional<FarNode> node;
+  if (!given.node.empty()) {
+    base::Result<FarNode> started = start_node(given, *options);
+    if (!started) {
+      print_error(started.error());
+      return exit_error;
+    }
+    node.emplace(*std::move(started));
+  }
   base::Result<RecordOutcome> outcome = [&] {
     const ProgressLine progress(given.target);
-    return record(*options, [&](const RecordProgress& now) { progress.show(now); });
+    bool announced = !given.echo_id || !given.target.empty();
+    return record(*options, [&](const RecordProgress& now) {
+      if (!std::exchange(announced, true)) {
+        fmt::print(stderr, "{}{}\n", recording_announcement, *given.echo_id);
+      }
+      progress.show(now);
+    });
   }();
   if (!outcome) {
     print_error(outcome.error());
     return exit_error;
   }
-  const int status = report_bundle(outcome->bundle_path, {.json = given.json, .all = given.all});
+  const ReportOutputOptions output{.json = given.json, .all = given.all};
+  int status = exit_error;
+  if (node) {
+    const std::string node_bundle = node_bundle_path(outcome->bundle_path);
+    if (const base::Status fetched = node->fetch(node_bundle); !fetched) {
+      static_cast<void>(report_bundle(outcome->bundle_path, output));
+      print_error(fetched.error());
+      return exit_error;
+    }
+    status = report_two_ends(outcome->bundle_path, node_bundle, output);
+  } else {
+    status = report_bundle(outcome->bundle_path, output);
+  }
   if (outcome->error) {
     base::Error error = *outcome->error;
     error.hint = "The report covers what was recorded until then, in " + outcome->bundle_path + ".";
@@ -147,10 +219,29 @@ void add_diagnose_command(CLI::App& app, int& exit_status) {
   command->add_option("target", options->target,
                       "Host name or IPv4 address to probe with ICMP echo. Without it, this node's own traffic is watched and "
                       "nothing is sent");
+  command->add_option("node-bundle", options->node_bundle,
+                      "With the bundles of both ends in place of a target, the prober's and the node's: report what was recorded "
+                      "at both at once, as 'stallscope report' does");
   command->add_option("--for", options->duration, "How long to record (1s to 24h)")->capture_default_str();
   command->add_option("--interval", options->interval, "Time between two probes (100us to 10s)")->capture_default_str();
   command->add_option("--threshold", options->threshold, "Record waits from this length on (100us to 10s)")->capture_default_str();
   command->add_option("--netns", options->netns, "Network namespace to probe from: a name of ip-netns(8), or a path");
+  command
+      ->add_option("--echo-id", options->echo_id,
+                   "Number that the probes carry (ICMP identifier, 1 to 65535). Given at both ends, it lets a node recognise the "
+                   "probes of another host, and their recordings be reported together")
+      ->check(CLI::Range(1, 65'535));
+  CLI::Option* const node =
+      command
+          ->add_option("--node", options->node,
+                       "Also record on the node that is probed, through your own ssh, and report both ends together: ssh:HOST")
+          ->type_name("ssh:HOST")
+          ->needs("target")
+          ->excludes("node-bundle");
+  command->add_option("--node-program", options->node_program, "How the node calls stallscope")->capture_default_str()->needs(node);
+  command->add_flag("--node-copy", options->node_copy, "Send this very program to the node, and remove it afterwards")->needs(node);
+  command->add_flag("--node-sudo", options->node_sudo, "Run it on the node by sudo, which must not ask for a password")
+      ->needs(node);
   command->add_option("--probe-cpu", options->probe_cpu, "CPU to probe from; by default any, leaving a CPU that makes probes late")
       ->check(CLI::NonNegativeNumber);
   command->add_option("-o,--out", options->out, "File for the evidence; by default TARGET-DATE.stall in this directory");
@@ -179,6 +270,13 @@ void add_diagnose_command(CLI::App& app, int& exit_status) {
       "      On a suspect node: watch its own traffic for 20 s, with no probe at all.\n"
       "  sudo stallscope diagnose 10.0.1.2 --netns blue --interval 1ms -o blue.stall\n"
       "      Probe from the network namespace blue, ten times as often, and keep the evidence in blue.stall.\n"
+      "  sudo stallscope diagnose --echo-id 4711 -o node.stall\n"
+      "  sudo stallscope diagnose 10.0.1.2 --echo-id 4711 -o client.stall\n"
+      "  stallscope diagnose client.stall node.stall\n"
+      "      Both ends at once: on the node, on the host that probes it, and then with\n"
+      "      both files, which probes were late, and what held them on the node.\n"
+      "  sudo stallscope diagnose 10.0.1.2 --node ssh:root@10.0.1.2 --node-copy\n"
+      "      The same as one command, on a node that need not have stallscope.\n"
       "  stallscope report blue.stall --json | jq .findings\n"
       "      Read the verdict of a recording again, without privileges.");
   command->callback([options, &exit_status] { exit_status = run_diagnose(*options); });

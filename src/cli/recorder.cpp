@@ -182,6 +182,7 @@ Status Recording::prepare_probe() {
   echo.interval_ns = options_.probe_interval_ns;
   echo.duration_ns = options_.duration_ns;
   echo.cpu = options_.probe_cpu;
+  echo.icmp_identifier = options_.echo_id;
   // A stall may be longer than any timeout that would suit a network: what is late is not lost.
   echo.timeout_ns = probe::ProberOptions::longest_timeout_ns;
   echo.grace_ns = base::ns_per_s;
@@ -227,6 +228,8 @@ Status Recording::start_tracer() {
   options.ring_buffer_bytes = options_.ring_buffer_bytes;
   if (prober_) {
     options.icmp_identifier = prober_->icmp_identifier().value_or(0);
+  } else {
+    options.icmp_identifier = options_.echo_id;
   }
   Result<trace::Tracer> tracer = trace::Tracer::start(options, *sink_);
   if (tracer) {

@@ -5,6 +5,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <string_view>
 
 #include "base/result.h"
 #include "base/units.h"
@@ -12,12 +13,17 @@
 
 namespace stallscope::cli {
 
+/// What `diagnose` says on standard error, followed by the number, once it waits for the probes of another host.
+inline constexpr std::string_view recording_announcement = "Recording; at the other end: stallscope diagnose TARGET --echo-id ";
+
 struct RecordOptions {
   /// Host name or address to probe; empty to watch this node's own traffic without a probe.
   std::string target;
   std::int64_t duration_ns = 20 * base::ns_per_s;
   std::int64_t probe_interval_ns = 10 * base::ns_per_ms;
   std::string probe_netns;
+  /// ICMP identifier of the probes: of those sent, or, without a target, of those that another host sends here.
+  std::optional<std::uint16_t> echo_id;
   std::optional<std::int32_t> probe_cpu;
   /// Where the bundle goes; empty for a name made of the target and the time, in the current directory.
   std::string bundle_path;

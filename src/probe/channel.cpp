@@ -190,7 +190,9 @@ base::Result<Channel> Channel::open(const ChannelOptions& options) {
   const int fd = channel.fd_.get();
   constexpr int on = 1;
   if (raw && options.kind == ProbeKind::icmp_echo) {
-    if (getrandom(&channel.identifier_, sizeof channel.identifier_, 0) != static_cast<ssize_t>(sizeof channel.identifier_)) {
+    if (options.icmp_identifier) {
+      channel.identifier_ = *options.icmp_identifier;
+    } else if (getrandom(&channel.identifier_, sizeof channel.identifier_, 0) != static_cast<ssize_t>(sizeof channel.identifier_)) {
       return base::errno_error("draw", "a random identifier", errno);
     }
     const bool ipv6 = options.family == AF_INET6;
@@ -210,7 +212,8 @@ base::Result<Channel> Channel::open(const ChannelOptions& options) {
     if (options.family == AF_INET6) {
       set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, on);  // else it takes the port of IPv4 as well
     }
-    const base::Result<std::uint16_t> port = bind_port(fd, options.family, options.udp_source_port);
+    const base::Result<std::uint16_t> port =
+        bind_port(fd, options.family, options.icmp_identifier.value_or(options.udp_source_port));
     if (!port) {
       return port.error();
     }

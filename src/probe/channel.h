@@ -27,6 +27,8 @@ struct ChannelOptions {
   std::uint16_t udp_source_port = 0;
   /// TCP: where answers are received.
   PortRange tcp_source_ports = default_source_ports;
+  /// ICMP: the identifier of every probe; nothing: a random one.
+  std::optional<std::uint16_t> icmp_identifier;
   /// Ask the kernel when each packet left (SOF_TIMESTAMPING_TX_SOFTWARE).
   bool transmit_timestamps = true;
 };

@@ -170,6 +170,7 @@ class Setup {
     options.family = target.to.family;
     options.transmit_timestamps = state_.options.transmit_timestamps;
     options.tcp_source_ports = tcp_range();
+    options.icmp_identifier = state_.options.icmp_identifier;
     if (target.kind != ProbeKind::udp_echo) {
       opened.tcp_index = target.kind == ProbeKind::tcp_syn ? tcp_count_++ : 0;
       return add_link(options);
@@ -194,7 +195,7 @@ class Setup {
     if (!channel) {
       return channel.error();
     }
-    if (options.kind == ProbeKind::icmp_echo && !channel->is_raw()) {
+    if (options.kind == ProbeKind::icmp_echo && !channel->is_raw() && !options.icmp_identifier) {
       add_gap({"raw ICMP sockets", "CAP_NET_RAW is missing; ping sockets are used",
                "The kernel chooses the identifier of the echo requests."});
     }

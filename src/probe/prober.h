@@ -59,6 +59,8 @@ struct ProberOptions {
   bool busy_poll = false;
   /// Of TCP and UDP. Nothing: default_source_ports for TCP, one that the kernel chooses for UDP.
   std::optional<PortRange> source_ports;
+  /// Of every echo request, so that another host can be told beforehand what to look for. Nothing: a random one.
+  std::optional<std::uint16_t> icmp_identifier;
   /// Learn when the kernel gave each packet to the driver. Costs a system call for each batch.
   bool transmit_timestamps = true;
   /// Connections at once (HTTP, and TCP without privileges). A probe that finds none free is skipped.

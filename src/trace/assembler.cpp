@@ -371,10 +371,11 @@ base::Status WaitAssembler::write_samples(const CpuState& cpu, const WaitRecord&
 base::Status WaitAssembler::write_packet(const trace_packet& packet) {
   evidence::PacketRecord record;
   // The wire carries 16 bits; the sequence nearest to the last one seen is meant. Half the range is 32,768 probes: 3 s at 10 kHz.
-  const auto difference =
-      static_cast<std::int16_t>(static_cast<std::uint16_t>(packet.sequence - static_cast<std::uint16_t>(last_sequence_)));
-  record.sequence = std::max<std::int64_t>(last_sequence_ + difference, 0);
-  last_sequence_ = std::max(last_sequence_, record.sequence);
+  // The first one is taken as it is: a recording may begin long after the probes of another host did.
+  const std::int64_t last = last_sequence_.value_or(packet.sequence);
+  const auto difference = static_cast<std::int16_t>(static_cast<std::uint16_t>(packet.sequence - static_cast<std::uint16_t>(last)));
+  record.sequence = std::max<std::int64_t>(last + difference, 0);
+  last_sequence_ = std::max(last, record.sequence);
   record.leg = packet.is_reply != 0 ? evidence::PacketLeg::reply : evidence::PacketLeg::request;
   record.netns_inode = packet.netns_inode;
   record.ifindex = packet.ifindex;

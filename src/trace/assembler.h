@@ -67,7 +67,7 @@ class WaitAssembler {
   Sink& sink_;
   std::map<std::uint32_t, CpuState> cpus_;
   std::int64_t next_wait_id_ = 1;
-  std::int64_t last_sequence_ = 0;
+  std::optional<std::int64_t> last_sequence_;
   std::int64_t malformed_count_ = 0;
   bool counts_packets_ = true;
 };

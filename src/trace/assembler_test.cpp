@@ -241,6 +241,15 @@ TEST_F(AssemblerTest, WaitsForWhatFollowsButNotForever) {
   EXPECT_EQ(sink.waits.size(), 1U);
 }
 
+TEST_F(AssemblerTest, TheFirstSequenceIsTakenAsItIs) {
+  trace_packet packet{};
+  packet.kind = TRACE_PACKET;
+  packet.sequence = 40'000;
+  feed(packet);
+  ASSERT_EQ(sink.packets.size(), 1U);
+  EXPECT_EQ(sink.packets.front().sequence, 40'000);
+}
+
 TEST_F(AssemblerTest, SequencesAreUnwrappedAcrossSixteenBits) {
   const auto packet_with = [&](std::uint16_t sequence) {
     trace_packet packet{};

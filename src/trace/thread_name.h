@@ -10,9 +10,9 @@
 /* C, so that clang can compile it for BPF: C++'s checks do not apply. NOLINTBEGIN */
 
 /* The first eight characters of a name as a word of a little-endian CPU, so that they are compared in one step. */
-#define TRACE_NAME_WORD(a, b, c, d, e, f, g, h)                                                                                  \
-  ((__u64)(a) | (__u64)(b) << 8 | (__u64)(c) << 16 | (__u64)(d) << 24 | (__u64)(e) << 32 | (__u64)(f) << 40 | (__u64)(g) << 48 | \
-   (__u64)(h) << 56)
+#define TRACE_NAME_WORD(a, b, c, d, e, f, g, h)                                                                           \
+  ((0ULL + (a)) | (0ULL + (b)) << 8 | (0ULL + (c)) << 16 | (0ULL + (d)) << 24 | (0ULL + (e)) << 32 | (0ULL + (f)) << 40 | \
+   (0ULL + (g)) << 48 | (0ULL + (h)) << 56)
 
 /* Of a kernel thread: ksoftirqd/CPU (kernel/softirq.c) and napi/DEVICE-ID (net/core/dev.c, Linux 5.12, commit 29863d41bb6e). */
 static inline enum trace_thread trace_thread_of_name(__u64 first_eight) {

@@ -11,6 +11,8 @@ import json
 import os
 import pathlib
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -28,6 +30,8 @@ rungs:
   - {name: node by TCP, probe: 'tcp://10.0.1.2:9', via: [transport, node]}
   - {name: node by ICMP, probe: 'icmp://10.0.1.2', via: [node]}
 """
+# Without the application, which has to wait for its turn on a busy machine, and truly is late then.
+PATH_WITHOUT_APPLICATION = "".join(line for line in PATH.splitlines(keepends=True) if "http" not in line)
 STALL_S = 0.06
 PAUSE_S = 0.6
 
@@ -67,6 +71,8 @@ class Server(http.server.HTTPServer):
 
 def serve():
     """The application: one thread. After SIGUSR1 it stands still now and then, as one that collects garbage does."""
+    # Where the prober is not: what holds that up must not hold this up.
+    os.sched_setaffinity(0, {0})
     server = Server(("0.0.0.0", 8080), Handler)
     slow = threading.Event()
     signal.signal(signal.SIGUSR1, lambda *_: slow.set())
@@ -170,6 +176,59 @@ class SlowTunnel(Repeated):
         run(f"tc -n {NODE} qdisc delete dev vx0 root")
 
 
+class SlowNatRules:
+    """New connections to the NodePort ask a program (NFQUEUE), which stands still now and then: those to the pod itself do not. Only
+    the first packet, as with rules of the table nat: a request held up later would hold the one-threaded server, too."""
+
+    RULE = "PREROUTING -p tcp -m tcp --dport 30080 --syn -j NFQUEUE --queue-num 0"
+
+    def __init__(self, _overlay):
+        self.process = None
+
+    def __enter__(self):
+        self.process = subprocess.Popen(["ip", "netns", "exec", NODE, sys.executable, __file__, "--verdicts"], stdout=subprocess.PIPE,
+                                        text=True)
+        if self.process.stdout.readline() != "ready\n":
+            raise CannotRun("this kernel has no NFQUEUE")
+        run(f"ip netns exec {NODE} iptables -t mangle -A {self.RULE}")
+
+    def __exit__(self, *_):
+        run(f"ip netns exec {NODE} iptables -t mangle -D {self.RULE}")
+        self.process.kill()
+        self.process.communicate()
+
+
+def give_verdicts():
+    """Accepts what is queued (include/uapi/linux/netfilter/nfnetlink_queue.h), and stands still now and then."""
+    packet, verdict, config = 0x300, 0x301, 0x302
+    attribute_packet, attribute_verdict, attribute_command, attribute_parameters = 1, 2, 1, 2
+    bind, copy_meta, accept = 1, 1, 1
+    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 12)  # NETLINK_NETFILTER
+    netlink.bind((0, 0))
+
+    def send(kind, attribute, content):
+        body = struct.pack("=BBH", 0, 0, 0) + struct.pack("=HH", 4 + len(content), attribute) + content
+        body += bytes(-len(body) % 4)
+        netlink.send(struct.pack("=IHHII", 16 + len(body), kind, 1, 0, 0) + body)
+
+    send(config, attribute_command, struct.pack(">BBH", bind, 0, 0))
+    send(config, attribute_parameters, struct.pack(">IB", 0, copy_meta))
+    print("ready", flush=True)
+    next_stall = time.monotonic() + PAUSE_S
+    while True:
+        message = netlink.recv(65536)
+        if time.monotonic() > next_stall:
+            time.sleep(STALL_S)
+            next_stall = time.monotonic() + PAUSE_S
+        length, kind = struct.unpack_from("=IH", message)
+        at = 20
+        while kind == packet and at < length:
+            size, attribute = struct.unpack_from("=HH", message, at)
+            if attribute == attribute_packet:
+                send(verdict, attribute_verdict, struct.pack(">I", accept) + message[at + 4:at + 8])
+            at += (size + 3) & ~3
+
+
 class StalledCpu:
     def __init__(self, overlay):
         self.stallscope = overlay.stallscope
@@ -217,7 +276,8 @@ def bisect(stallscope, path, duration, *options):
     return done.returncode, json.loads(done.stdout)
 
 
-CASES = {"application": (SlowApplication, ["application"]), "overlay": (SlowTunnel, ["overlay"]), "node": (StalledCpu, ["node"])}
+CASES = {"nat": (SlowNatRules, ["nat"]), "application": (SlowApplication, ["application"]), "overlay": (SlowTunnel, ["overlay"]),
+         "node": (StalledCpu, ["node"])}
 
 
 def check_fault(overlay, path, name):
@@ -233,6 +293,7 @@ def check_fault(overlay, path, name):
 
 
 def check_sender(overlay, path):
+    path.write_text(PATH_WITHOUT_APPLICATION)
     with HeldSender(overlay):
         status, report = bisect(overlay.stallscope, path, "10s", "--probe-cpu", "1")
     expect(status == 1 and report["outcome"] == "sender", f"sender: {report}")
@@ -261,16 +322,18 @@ def main():
         return serve()
     if sys.argv[1] == "--hog":
         return hog()
+    if sys.argv[1] == "--verdicts":
+        return give_verdicts()
     if os.geteuid() != 0 or len(os.sched_getaffinity(0)) < 2:
         print("needs root and two CPUs")
         return CANNOT_RUN
     wanted = sys.argv[2:] or ["discover", "healthy", *CASES, "sender"]
     with tempfile.TemporaryDirectory() as directory:
         path = pathlib.Path(directory) / "path.yaml"
-        path.write_text(PATH)
         try:
             with Overlay(os.path.abspath(sys.argv[1])) as overlay:
                 for name in wanted:
+                    path.write_text(PATH)
                     if name in CASES:
                         check_fault(overlay, path, name)
                     elif name == "discover":

@@ -1,0 +1,158 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Both ends of a probe recorded apart and put together, against the lab's ground truth. Both ends are this machine, so that their
+clocks are known to be the same: what the join finds out about them can be checked.
+
+    two_ends_test.py STALLSCOPE
+
+Needs root, two CPUs and a kernel that the doctor calls ready. Exits with 77 and the reason where that is missing.
+"""
+import json
+import os
+import pathlib
+import re
+import signal
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+
+CANNOT_RUN = 77
+TARGET = "10.0.1.2"
+EDGE_NS = 300_000_000
+ECHO_ID = 4711
+
+
+def expect(condition, message):
+    if not condition:
+        raise AssertionError(message)
+
+
+class Lab:
+    def __init__(self, stallscope):
+        self.process = subprocess.Popen([stallscope, "lab", "run", "irq-off-section", "--cpu", "0", "--length", "50ms", "--period",
+                                         "700ms", "--for", "5m"], stdout=subprocess.PIPE, text=True)
+        line = self.process.stdout.readline()
+        expect(line and json.loads(line)["type"] == "ready", f"the lab does not start: {line}")
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        rest, _ = self.process.communicate(timeout=120)
+        return [json.loads(line) for line in rest.splitlines() if json.loads(line)["type"] == "stall"]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.process.poll() is None:
+            self.stop()
+
+
+def probe(stallscope, directory, *arguments, environment=None):
+    done = subprocess.run([stallscope, "diagnose", TARGET, "--netns", "stallscope-client", "--probe-cpu", "1", "--for", "6s",
+                           "--out", "client.stall", *arguments], capture_output=True, text=True, timeout=300, cwd=directory,
+                          env=environment)
+    expect(done.returncode in (0, 1), f"diagnose failed ({done.returncode}): {done.stderr}")
+    return done
+
+
+def probes_of(path):
+    with sqlite3.connect(path) as bundle:
+        return bundle.execute("SELECT count(*) FROM probe").fetchone()[0]
+
+
+def check_report(report, messages, truths, bundle):
+    """The stalls are the node's, the probes the other end's, and the clocks one and the same."""
+    said = re.search(r"the node saw ([\d,]+) of ([\d,]+) probes; its clock is known to ([\d.]+) (ns|us|ms) \(([+-][\d.]+) ppm\)", messages)
+    expect(said, f"no line about the two ends: {messages}")
+    seen, sent = (int(said[i].replace(",", "")) for i in (1, 2))
+    expect(sent > 0.8 * probes_of(bundle) and seen >= 0.99 * sent, said[0])
+    uncertainty_ns = float(said[3]) * {"ns": 1, "us": 1e3, "ms": 1e6}[said[4]]
+    expect(uncertainty_ns < 500_000 and abs(float(said[5])) < 50, said[0])
+    run = report["run"]
+    expect(run["target"] == TARGET and report["probes"]["sent"] == sent, f"{run}, {report['probes']}")
+    inside = [t for t in truths if t["start_ns"] > run["start_ns"] + EDGE_NS and t["end_ns"] < run["end_ns"] - EDGE_NS]
+    with sqlite3.connect(bundle) as client:
+        first_ns, last_ns = client.execute("SELECT min(sent_ns), max(sent_ns) FROM probe").fetchone()
+    probed = [t for t in inside if first_ns < t["start_ns"] and t["end_ns"] < last_ns]
+    expect(len(probed) >= 3, f"only {len(probed)} whole stalls fell into the recording")
+    for truth in probed:
+        found = [s for s in report["stalls"] if s["start_ns"] < truth["end_ns"] and s["end_ns"] > truth["start_ns"]]
+        expect(found, f"the stall at {truth['start_ns']} was not found")
+        stall = max(found, key=lambda s: s["length_ns"])
+        held = stall["probes"]
+        # Every 10 ms, less the first and the last: had the clocks been joined wrongly, others would have been held.
+        expect(held and held["count"] >= 3, f"no probe is joined to the stall at {truth['start_ns']}: {stall}")
+    rules = [finding["rule"] for finding in report["findings"]]
+    expect("irq-off-section" in rules, f"{rules}")
+    return f"{len(probed)} stalls, {said[0]}"
+
+
+def check_by_hand(stallscope, directory):
+    node = subprocess.Popen([stallscope, "diagnose", "--echo-id", str(ECHO_ID), "--for", "60s", "--out", "node.stall"],
+                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=directory)
+    try:
+        announced = node.stderr.readline()
+        expect(str(ECHO_ID) in announced, f"the node does not say that it records: {announced}")
+        with Lab(stallscope) as lab:
+            probe(stallscope, directory, "--echo-id", str(ECHO_ID))
+            truths = lab.stop()
+    finally:
+        node.send_signal(signal.SIGINT)
+        node.communicate(timeout=120)
+    expect(node.returncode in (0, 1), f"the node's recorder failed: {node.returncode}")
+    for command in ("diagnose", "report"):
+        done = subprocess.run([stallscope, command, "client.stall", "node.stall", "--json"], capture_output=True, text=True, cwd=directory)
+        expect(done.returncode == 1, f"{command}: {done.returncode}, {done.stderr}")
+    swapped = subprocess.run([stallscope, "report", "node.stall", "client.stall"], capture_output=True, text=True, cwd=directory)
+    expect(swapped.returncode == 2 and "comes first" in swapped.stderr, f"{swapped}")
+    return check_report(json.loads(done.stdout), done.stderr, truths, pathlib.Path(directory, "client.stall"))
+
+
+# The arguments are: -- HOST COMMAND. As sshd does, a shell runs the command.
+SSH = """#!/bin/sh
+[ "$1" = -- ] && [ "$2" = node7 ] && [ $# = 3 ] || { echo "ssh: cannot resolve $2" >&2; exit 255; }
+exec sh -c "$3"
+"""
+
+
+def check_through_ssh(stallscope, directory):
+    ssh = pathlib.Path(directory, "ssh")
+    ssh.write_text(SSH)
+    ssh.chmod(0o700)
+    environment = {**os.environ, "PATH": f"{directory}:{os.environ['PATH']}"}
+    unknown = subprocess.run([stallscope, "diagnose", TARGET, "--for", "1s", "--node", "ssh:node8"], capture_output=True, text=True,
+                             cwd=directory, env=environment)
+    expect(unknown.returncode == 2 and "cannot resolve node8" in unknown.stderr, f"{unknown}")
+    before = set(pathlib.Path("/tmp").glob("stallscope-*"))
+    with Lab(stallscope) as lab:
+        done = probe(stallscope, directory, "--json", "--node", "ssh:node7", "--node-copy", environment=environment)
+        truths = lab.stop()
+    left = set(pathlib.Path("/tmp").glob("stallscope-*")) - before - {pathlib.Path(directory)}
+    expect(not left, f"left on the node: {left}")
+    node_bundle = pathlib.Path(directory, "client.node.stall")
+    expect(node_bundle.exists() and not stat.S_IMODE(node_bundle.stat().st_mode) & 0o007, "the node's bundle is not here, or for all to read")
+    return check_report(json.loads(done.stdout), done.stderr, truths, pathlib.Path(directory, "client.stall"))
+
+
+def main():
+    stallscope = os.path.abspath(sys.argv[1])
+    if os.geteuid() != 0 or os.cpu_count() < 2:
+        print("cannot run: needs root and two CPUs")
+        return CANNOT_RUN
+    if subprocess.run([stallscope, "doctor"], capture_output=True).returncode == 2:
+        print("cannot run: the doctor finds this kernel not observable")
+        return CANNOT_RUN
+    for check in (check_by_hand, check_through_ssh):
+        with tempfile.TemporaryDirectory(prefix="stallscope-test-") as directory:
+            print(f"{check.__name__}: {check(stallscope, directory)}", flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except AssertionError as failure:
+        print(f"FAILED: {failure}")
+        sys.exit(1)
