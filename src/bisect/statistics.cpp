@@ -71,9 +71,16 @@ double SequentialTest::log_ratio() const {
   return (static_cast<double>(hits_) * log_hit) + (static_cast<double>(exposed_ - hits_) * log_miss);
 }
 
+bool SequentialTest::hits_too_few() const {
+  return wilson_interval(hits_, exposed_).high < least_crossing_share;
+}
+
 SequentialTest::Decision SequentialTest::decision() const {
   const double ratio = log_ratio();
-  return ratio >= log_bound ? Decision::crosses : ratio <= -log_bound ? Decision::clean : Decision::open;
+  if (ratio <= -log_bound) {
+    return Decision::clean;
+  }
+  return ratio >= log_bound && !hits_too_few() ? Decision::crosses : Decision::open;
 }
 
 std::int64_t SequentialTest::stalls_missing() const {
@@ -81,6 +88,10 @@ std::int64_t SequentialTest::stalls_missing() const {
     return 0;
   }
   const double ratio = log_ratio();
+  if (ratio >= log_bound) {
+    // What tells two causes apart is about as much again.
+    return exposed_;
+  }
   const double steps = hits_ * 2 >= exposed_ && exposed_ > 0 ? (log_bound - ratio) / log_hit : (log_bound + ratio) / -log_miss;
   return std::max<std::int64_t>(1, static_cast<std::int64_t>(std::ceil(steps)));
 }

@@ -25,8 +25,11 @@ struct Interval {
 /// looked at after each.
 class SequentialTest {
  public:
-  /// A rung that crosses the cause is late in at least this share of stalls. Not 1: its packets may meet another CPU or queue.
-  static constexpr double crossing_share = 0.75;
+  /// A rung that crosses the cause is late in this share of stalls. Not 1: its packets may meet another CPU or queue.
+  static constexpr double crossing_share = 0.9;
+  /// What is clearly late in less than this share (95 % confidence) is not decided, however unlikely coincidence is: more likely
+  /// some of the stalls have another cause.
+  static constexpr double least_crossing_share = 0.8;
   /// One that does not is late in at most this share, by coincidence.
   static constexpr double clean_share = 0.05;
   /// The probability of either mistake.
@@ -43,6 +46,7 @@ class SequentialTest {
 
  private:
   [[nodiscard]] double log_ratio() const;
+  [[nodiscard]] bool hits_too_few() const;
 
   std::int64_t hits_ = 0;
   std::int64_t exposed_ = 0;

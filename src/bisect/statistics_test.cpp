@@ -32,10 +32,10 @@ TEST(Poisson, AgreesWithTheTablesOfTheExactInterval) {
   EXPECT_NEAR(poisson_upper_bound(0), 2.996, 0.001);
 }
 
-TEST(SequentialTestOf, ThreeHitsInARowDecideAndSixMisses) {
+TEST(SequentialTestOf, ThreeHitsInARowDecideAndFourMisses) {
   SequentialTest crossing;
   SequentialTest clean;
-  EXPECT_EQ(crossing.stalls_missing(), 6);
+  EXPECT_EQ(crossing.stalls_missing(), 4);
   for (int i = 0; i < 2; ++i) {
     crossing.add(true);
     EXPECT_EQ(crossing.decision(), Decision::open);
@@ -44,12 +44,24 @@ TEST(SequentialTestOf, ThreeHitsInARowDecideAndSixMisses) {
   crossing.add(true);
   EXPECT_EQ(crossing.decision(), Decision::crosses);
   EXPECT_EQ(crossing.stalls_missing(), 0);
-  for (int i = 0; i < 5; ++i) {
+  for (int i = 0; i < 3; ++i) {
     clean.add(false);
     EXPECT_EQ(clean.decision(), Decision::open);
   }
   clean.add(false);
   EXPECT_EQ(clean.decision(), Decision::clean);
+}
+
+TEST(SequentialTestOf, WhatIsLateInHalfOfTheStallsIsNotDecided) {
+  SequentialTest half;
+  for (int i = 0; i < 8; ++i) {
+    half.add(true);
+  }
+  for (int i = 0; i < 11; ++i) {
+    half.add(false);
+  }
+  EXPECT_EQ(half.decision(), Decision::open);
+  EXPECT_GT(half.stalls_missing(), 0);
 }
 
 /// Of 20,000 tests, how many decide wrongly.

@@ -66,10 +66,10 @@ TEST(BisectText, SaysWhatNoStallMeans) {
 }
 
 TEST(BisectText, SaysThatItCannotTellYetAndForHowLong) {
-  const std::string text = render_bisect_text(report_of(4, "0011", 20 * base::ns_per_s));
-  EXPECT_THAT(text, StartsWith("Cannot tell yet: 4 stalls in 20 s. 2 more may be enough, which takes about 10 s\nat this rate.\n"));
+  const std::string text = render_bisect_text(report_of(2, "0011", 20 * base::ns_per_s));
+  EXPECT_THAT(text, StartsWith("Cannot tell yet: 2 stalls in 20 s. 2 more may be enough, which takes about 20 s\nat this rate.\n"));
   EXPECT_THAT(text, Not(HasSubstr("Packets wait")));
-  EXPECT_THAT(text, HasSubstr("Not decided:\nnode and this host."));
+  EXPECT_THAT(text, HasSubstr("Not decided: service, app, node and this\nhost."));
 }
 
 TEST(BisectText, ClaimsNoMoreThanTheNetworkUpToWhatAllCross) {

@@ -81,7 +81,7 @@ def check_report(report, messages, truths, bundle):
         found = [s for s in report["stalls"] if s["start_ns"] < truth["end_ns"] and s["end_ns"] > truth["start_ns"]]
         expect(found, f"the stall at {truth['start_ns']} was not found")
         stall = max(found, key=lambda s: s["length_ns"])
-        held = stall["probes"]
+        held = stall["held"]
         # Every 10 ms, less the first and the last: had the clocks been joined wrongly, others would have been held.
         expect(held and held["count"] >= 3, f"no probe is joined to the stall at {truth['start_ns']}: {stall}")
     rules = [finding["rule"] for finding in report["findings"]]
