@@ -182,8 +182,8 @@ std::vector<Destination> find_dnat_iptables(std::string_view text, const Destina
   return DnatSearch(chains, service).run();
 }
 
-std::vector<Destination> find_dnat_nft(const std::string& text, const Destination& service) {
-  const json ruleset = json::parse(text, nullptr, false);
+std::vector<Destination> find_dnat_nft(const std::string& json_text, const Destination& service) {
+  const json ruleset = json::parse(json_text, nullptr, false);
   const json* const list = member(ruleset, "nftables");
   Chains chains;
   for (const json& object : list != nullptr && list->is_array() ? *list : json::array()) {
@@ -227,8 +227,8 @@ std::vector<Destination> find_dnat_conntrack(std::string_view text, const Destin
   return found;
 }
 
-std::optional<Route> parse_route(const std::string& text) {
-  const json routes = parse_array(text);
+std::optional<Route> parse_route(const std::string& json_text) {
+  const json routes = parse_array(json_text);
   if (routes.empty() || text_of(routes[0], "dev").empty()) {
     return std::nullopt;
   }

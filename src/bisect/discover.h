@@ -24,7 +24,7 @@ struct Destination {
 /// Of `iptables-save -t nat`.
 [[nodiscard]] std::vector<Destination> find_dnat_iptables(std::string_view text, const Destination& service);
 /// Of `nft -j list ruleset`. Rules that look their destination up in maps are not understood.
-[[nodiscard]] std::vector<Destination> find_dnat_nft(const std::string& json, const Destination& service);
+[[nodiscard]] std::vector<Destination> find_dnat_nft(const std::string& json_text, const Destination& service);
 /// Of /proc/net/nf_conntrack or `conntrack -L`: what connections were sent on to.
 [[nodiscard]] std::vector<Destination> find_dnat_conntrack(std::string_view text, const Destination& service);
 
@@ -34,7 +34,7 @@ struct Route {
   std::string gateway;
 };
 /// Of `ip -j route get ADDRESS`.
-[[nodiscard]] std::optional<Route> parse_route(const std::string& json);
+[[nodiscard]] std::optional<Route> parse_route(const std::string& json_text);
 
 struct Tunnel {
   /// "vxlan", "ipip", "geneve", ...

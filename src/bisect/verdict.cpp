@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <optional>
 
 namespace stallscope::bisect {
@@ -50,7 +51,7 @@ std::vector<RungSet> candidates(const Path& path, std::span<const Stall> stalls,
 struct Mixture {
   std::vector<RungSet> sets;
   std::vector<double> weights;
-  double log_likelihood = -INFINITY;
+  double log_likelihood = -std::numeric_limits<double>::infinity();
 };
 
 /// Which of several causes each stall has is not known: expectation maximisation over their shares.
@@ -109,7 +110,7 @@ Mixture find_mixture(const std::vector<RungSet>& sets, std::span<const Stall> st
 
 std::size_t likeliest(const Mixture& mixture, const Stall& stall) {
   std::size_t best = 0;
-  double best_value = -INFINITY;
+  double best_value = -std::numeric_limits<double>::infinity();
   for (std::size_t i = 0; i < mixture.sets.size(); ++i) {
     const double value = std::log(std::max(mixture.weights[i], 1e-300)) + log_likelihood(stall, mixture.sets[i]);
     if (value > best_value) {
@@ -155,7 +156,7 @@ void judge(Cause& cause, const Path& path, RungSet usable, std::int64_t observed
     clean.set(rung, test.decision() == Decision::clean);
     if (test.decision() == Decision::open) {
       // Not every stall is long enough to expose every rung.
-      const std::int64_t stalls = static_cast<std::int64_t>(cause.stalls.size());
+      const auto stalls = static_cast<std::int64_t>(cause.stalls.size());
       const std::int64_t missing =
           test.stalls_missing() * std::max<std::int64_t>(stalls, 1) / std::max<std::int64_t>(test.exposed(), 1);
       cause.stalls_missing = std::max(cause.stalls_missing, missing);

@@ -58,6 +58,7 @@ double drift_of(const std::vector<ClockBound>& bounds, std::int64_t first_ns, st
     return 0;
   }
   std::vector<Tightest> points;
+  points.reserve(by_stretch.size());
   for (const auto& [stretch, tightest] : by_stretch) {
     points.push_back(tightest);
   }
