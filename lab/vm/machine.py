@@ -19,7 +19,8 @@ MEMORY_MIB = 2048
 KERNEL_ARGUMENTS = "console=ttyS0 quiet panic=-1 tsc=reliable softlockup_panic=1"
 # Before QEMU 8.1 (commit deba78709ae8; Debian 12 has 7.2) one emulated CPU may keep a breakpoint that another has already taken out of the kernel's
 # code, as happens whenever a tracepoint is switched on or off. The kernel then meets a breakpoint that nobody owns, or a CPU meets it for ever.
-# Switching tracepoints by hand, without any BPF, does the same. What is no accident happens in each attempt and is not hidden.
+# Switching tracepoints by hand, without any BPF, does the same. The latter may also look like a machine that is never done, with nothing on its
+# console. What is no accident happens in each attempt and is not hidden.
 EMULATOR_FAULT = re.compile(r"int3: 0000 \[#|Kernel panic - not syncing: softlockup")
 ATTEMPTS = 3
 CONSOLE_LINES_SHOWN = 40
@@ -41,8 +42,9 @@ def run(kernel, command, files, out, timeout_s, live=False):
             work = pathlib.Path(temporary)
             try:
                 return run_once(kernel, command, files, pathlib.Path(out), timeout_s, live, work)
-            except VmError:
-                if attempts_left == 0 or not EMULATOR_FAULT.search(console(work)):
+            except VmError as error:
+                stuck = isinstance(error.__cause__, subprocess.TimeoutExpired)
+                if attempts_left == 0 or not (stuck or EMULATOR_FAULT.search(console(work))):
                     raise
         print(f"The emulator broke Linux {kernel.release} (see EMULATOR_FAULT in lab/vm/machine.py); again", file=sys.stderr)
 
@@ -54,8 +56,8 @@ def run_once(kernel, command, files, out, timeout_s, live, work):
                        check=True)
     except FileNotFoundError:
         raise VmError("start", QEMU, "it is not installed", "Install the Debian package qemu-system-x86.") from None
-    except subprocess.TimeoutExpired:
-        raise failed(kernel, work, f"it was not done after {timeout_s} s and was killed") from None
+    except subprocess.TimeoutExpired as expired:
+        raise failed(kernel, work, f"it was not done after {timeout_s} s and was killed") from expired
     except subprocess.CalledProcessError as error:
         raise failed(kernel, work, f"{QEMU} ended with status {error.returncode}") from None
     if not (work / "result").stat().st_size:

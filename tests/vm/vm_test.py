@@ -45,7 +45,7 @@ LEAST_STALLS = 3
 SEEN_PART = 0.5
 # The start of a stretch with interrupts off is known between two signs of life, 1 ms apart on a CPU that is never stopped by its host.
 TOO_LONG_NS = 10_000_000
-VM_TIMEOUT_S = 420
+VM_TIMEOUT_S = 240
 
 
 def load(folder, name):
@@ -152,7 +152,10 @@ def check_control(folder):
     expect(not [f for f in report["findings"] if f["rule"] == "memcg-stat-flush"], "the healthy control is called memcg-stat-flush")
     blamed = [stall for stall in report["stalls"] if reads_of_lab(stall, reader)]
     expect(not blamed, f"the lab is blamed in the healthy control: {json.dumps(blamed)[:600]}")
-    expect(any("harmless" in note for note in report["notes"]), f"zombies are not called harmless: {report['notes']}")
+    # Emulated, a read of theirs may take longer than what is harmless; then the note has to say that instead.
+    said = [note for note in report["notes"] if "zombie memory cgroups are present" in note]
+    slow = any(read["worst_ns"] >= 5_000_000 for read in report["census"]["stat_reads"])
+    expect(said and ("harmless" in said[0]) != slow, f"the note on zombies does not fit the reads: {report['notes']}")
     return f"control: {len(report['stalls'])} stalls, none by the lab"
 
 
