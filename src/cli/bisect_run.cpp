@@ -4,11 +4,8 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <chrono>
 #include <cstdio>
-#include <mutex>
-#include <stop_token>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -16,6 +13,7 @@
 #include "base/clock.h"
 #include "base/units.h"
 #include "cli/interrupt.h"
+#include "cli/prober_thread.h"
 #include "cli/terminal.h"
 
 namespace stallscope::cli {
@@ -29,43 +27,6 @@ constexpr std::int64_t settle_every_ns = 500 * base::ns_per_ms;
 /// After its timeout a probe's fate may take so long to get here.
 constexpr std::int64_t delivery_slack_ns = 500 * base::ns_per_ms;
 
-/// The prober on a thread of its own: what is done with its records must not make it late.
-class ProbingThread {
- public:
-  explicit ProbingThread(probe::Prober& prober) : prober_(prober) {
-    thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
-  }
-  void request_stop() { thread_.request_stop(); }
-  [[nodiscard]] bool finished() const { return finished_.load(std::memory_order_acquire); }
-  [[nodiscard]] std::vector<Observation> take() {
-    const std::lock_guard lock(mutex_);
-    return std::exchange(observations_, {});
-  }
-  /// Only once finished() is true.
-  [[nodiscard]] const Result<probe::ProberSummary>& summary() const { return summary_; }
-
- private:
-  void run(const std::stop_token& stop) {
-    summary_ = prober_.run(stop, [this](const probe::ProbeBatch& batch) {
-      const std::lock_guard lock(mutex_);
-      for (const evidence::ProbeRecord& probe : batch.probes) {
-        observations_.push_back({.rung = prober_.target_of(probe.sequence),
-                                 .intended_ns = probe.intended_ns,
-                                 .sent_ns = probe.sent_ns,
-                                 .received_ns = probe.answered() ? probe.received_ns : Observation::lost});
-      }
-    });
-    finished_.store(true, std::memory_order_release);
-  }
-
-  probe::Prober& prober_;
-  std::mutex mutex_;
-  std::vector<Observation> observations_;
-  Result<probe::ProberSummary> summary_ = base::Error{"probe", "", "not finished", ""};
-  std::atomic<bool> finished_ = false;
-  std::jthread thread_;  // last: it ends before what it uses
-};
-
 class BisectRun {
  public:
   BisectRun(const BisectRunOptions& options, probe::Prober& prober)
@@ -76,15 +37,17 @@ class BisectRun {
 
   Result<BisectReport> run() {
     const std::int64_t start_ns = base::monotonic_ns();
-    ProbingThread thread(prober_);
+    ProberThread thread(prober_);
     std::int64_t settled_at_ns = start_ns;
     bool stopping = false;
     bool interrupted = false;
     while (true) {
-      // Read first: what was handed over before it finished is then taken below.
       const bool finished = thread.finished();
-      for (const Observation& observation : thread.take()) {
-        tracker_.add(observation);
+      for (const evidence::ProbeRecord& probe : thread.take().probes) {
+        tracker_.add({.rung = prober_.target_of(probe.sequence),
+                      .intended_ns = probe.intended_ns,
+                      .sent_ns = probe.sent_ns,
+                      .received_ns = probe.answered() ? probe.received_ns : Observation::lost});
       }
       const std::int64_t now_ns = base::monotonic_ns();
       if (finished || now_ns - settled_at_ns >= settle_every_ns) {
@@ -118,14 +81,15 @@ class BisectRun {
     }
     stalls_.insert(stalls_.end(), more.begin(), more.end());
     const std::int64_t observed_ns = tracker_.settled_ns() - tracker_.first_ns();
-    verdict_ = bisect::compare(options_.path, stalls_, bisect::silent_rungs(tracker_.rungs()), observed_ns);
+    rungs_ = tracker_.rungs();
+    verdict_ = bisect::compare(options_.path, stalls_, bisect::silent_rungs(rungs_), observed_ns);
   }
 
   BisectReport report(const probe::ProberSummary& summary, bool interrupted) const {
     BisectReport report;
     report.path = options_.path;
     report.verdict = verdict_;
-    report.rungs = tracker_.rungs();
+    report.rungs = rungs_;
     report.silent = bisect::silent_rungs(report.rungs);
     report.loss = bisect::compare_loss(report.path, report.rungs, report.silent);
     report.interval_ns = options_.prober.interval_ns;
@@ -161,6 +125,8 @@ class BisectRun {
   bisect::StallTracker tracker_;
   std::vector<bisect::Stall> stalls_;
   bisect::Verdict verdict_;
+  /// Of the same time as the verdict.
+  std::vector<bisect::RungCounts> rungs_;
   Terminal terminal_;
 };
 

@@ -4,13 +4,10 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <chrono>
 #include <cstdio>
-#include <mutex>
 #include <optional>
 #include <set>
-#include <stop_token>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -19,6 +16,7 @@
 #include "cli/app.h"
 #include "cli/interrupt.h"
 #include "cli/probe_shape.h"
+#include "cli/prober_thread.h"
 #include "cli/terminal.h"
 #include "evidence/bundle.h"
 #include "host/kernel.h"
@@ -33,54 +31,6 @@ using evidence::ProbeRecord;
 
 constexpr auto turn_length = std::chrono::milliseconds(100);
 constexpr std::int64_t commit_every_ns = base::ns_per_s;
-
-/// Runs the prober on a thread of its own and hands its records over to the thread that prints and writes.
-class ProberThread {
- public:
-  struct Records {
-    std::vector<ProbeRecord> probes;
-    std::vector<probe::HttpExchange> exchanges;
-  };
-
-  explicit ProberThread(probe::Prober& prober) : prober_(prober) {
-    // So that handing over allocates nothing at ordinary rates.
-    constexpr std::size_t usual_batch = 65536;
-    records_.probes.reserve(usual_batch);
-    spare_.probes.reserve(usual_batch);
-    thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
-  }
-
-  void request_stop() { thread_.request_stop(); }
-  [[nodiscard]] bool finished() const { return finished_.load(std::memory_order_acquire); }
-  /// What came since the last call; valid until the next.
-  [[nodiscard]] const Records& take() {
-    spare_.probes.clear();
-    spare_.exchanges.clear();
-    const std::lock_guard lock(mutex_);
-    std::swap(records_, spare_);
-    return spare_;
-  }
-  /// Only once finished() is true.
-  [[nodiscard]] const Result<probe::ProberSummary>& summary() const { return summary_; }
-
- private:
-  void run(const std::stop_token& stop) {
-    summary_ = prober_.run(stop, [this](const probe::ProbeBatch& batch) {
-      const std::lock_guard lock(mutex_);
-      records_.probes.insert(records_.probes.end(), batch.probes.begin(), batch.probes.end());
-      records_.exchanges.insert(records_.exchanges.end(), batch.exchanges.begin(), batch.exchanges.end());
-    });
-    finished_.store(true, std::memory_order_release);
-  }
-
-  probe::Prober& prober_;
-  std::mutex mutex_;
-  Records records_;
-  Records spare_;
-  Result<probe::ProberSummary> summary_ = base::Error{"probe", "", "not finished", ""};
-  std::atomic<bool> finished_ = false;
-  std::jthread thread_;  // last: it ends before what it uses
-};
 
 /// Keeps probes in a bundle, and each flow once.
 class ProbeBundle {

@@ -5,11 +5,8 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <memory>
-#include <mutex>
 #include <span>
-#include <stop_token>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -20,6 +17,7 @@
 #include "cli/app.h"
 #include "cli/before_and_after.h"
 #include "cli/interrupt.h"
+#include "cli/prober_thread.h"
 #include "evidence/bundle.h"
 #include "host/counters.h"
 #include "host/kernel.h"
@@ -61,39 +59,6 @@ class BundleSink : public trace::Sink {
  private:
   BundleWriter& bundle_;
   std::int64_t wait_count_ = 0;
-};
-
-/// Runs the prober on a thread of its own and hands its records over to the thread that owns the bundle.
-class ProbeThread {
- public:
-  explicit ProbeThread(probe::Prober prober)
-      : prober_(std::move(prober)), thread_([this](const std::stop_token& stop) { run(stop); }) {}
-
-  void request_stop() { thread_.request_stop(); }
-  [[nodiscard]] bool finished() const { return finished_.load(std::memory_order_acquire); }
-  /// What came since the last call.
-  [[nodiscard]] std::vector<evidence::ProbeRecord> take() {
-    const std::lock_guard lock(mutex_);
-    return std::exchange(records_, {});
-  }
-  /// Only once finished() is true.
-  [[nodiscard]] const Result<probe::ProberSummary>& summary() const { return summary_; }
-
- private:
-  void run(const std::stop_token& stop) {
-    summary_ = prober_.run(stop, [this](const probe::ProbeBatch& batch) {
-      const std::lock_guard lock(mutex_);
-      records_.insert(records_.end(), batch.probes.begin(), batch.probes.end());
-    });
-    finished_.store(true, std::memory_order_release);
-  }
-
-  probe::Prober prober_;
-  std::mutex mutex_;
-  std::vector<evidence::ProbeRecord> records_;
-  Result<probe::ProberSummary> summary_ = Error{"probe", "", "not finished", ""};
-  std::atomic<bool> finished_ = false;
-  std::jthread thread_;  // last: it ends before what it uses
 };
 
 /// A name that can be part of a file name.
@@ -140,7 +105,8 @@ class Recording {
   std::optional<BundleWriter> bundle_;
   std::unique_ptr<BundleSink> sink_;
   std::optional<trace::Tracer> tracer_;
-  std::unique_ptr<ProbeThread> probe_thread_;
+  /// Ends before the prober does.
+  std::unique_ptr<ProberThread> probe_thread_;
   /// Where the target receives; empty: the caller's namespace.
   std::string watched_netns_;
   std::optional<BeforeAndAfter> host_;
@@ -251,7 +217,7 @@ Status Recording::take_probes() {
   if (!probe_thread_) {
     return base::ok();
   }
-  for (const evidence::ProbeRecord& probe : probe_thread_->take()) {
+  for (const evidence::ProbeRecord& probe : probe_thread_->take().probes) {
     ++probe_count_;
     if (const Status added = bundle_->add(probe); !added) {
       return added.error();
@@ -263,7 +229,7 @@ Status Recording::take_probes() {
 Status Recording::observe() {
   run_.start_ns = base::monotonic_ns();
   if (prober_) {
-    probe_thread_ = std::make_unique<ProbeThread>(std::move(*prober_));
+    probe_thread_ = std::make_unique<ProberThread>(*prober_);
   }
   const std::int64_t deadline_ns = run_.start_ns + options_.duration_ns;
   std::int64_t next_commit_ns = run_.start_ns + commit_interval_ns;

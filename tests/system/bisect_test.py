@@ -287,6 +287,10 @@ def check_fault(overlay, path, name):
     summary = json.dumps({**report, "causes": [{**c, "stalls": len(c["stalls"])} for c in report["causes"]]}, indent=1)
     expect(status == 1 and report["outcome"] == "found", f"{name}: {summary}")
     expect(report["causes"][0]["suspects"] == suspects, f"{name}: {summary}")
+    # What came after the decision is in no number, or rates would be too high.
+    for rung, tested in zip(report["rungs"], zip(*(cause["rungs"] for cause in report["causes"]))):
+        hits = sum(of_cause["hits"] for of_cause in tested)
+        expect(rung["stalls"] == hits, f"{name}: {rung['name']} has {rung['stalls']} stalls and {hits} hits")
     cleared = {e["layer"] for e in report["causes"][0]["exonerated"]}
     expect(cleared == {"nat", "overlay", "application", "transport", "node", "sender"} - set(suspects), f"{name}: {cleared}")
     print(f"{name}: {report['stall_count']} stalls in {report['observed_ns'] / 1e9:.0f} s")
