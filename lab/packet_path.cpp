@@ -21,7 +21,7 @@
 #include "base/text.h"
 #include "base/units.h"
 #include "host/private_mounts.h"
-#include "lab/program.h"
+#include "host/program.h"
 
 namespace stallscope::lab {
 namespace {
@@ -80,7 +80,7 @@ Status run_words(std::string_view words) {
   for (const std::string_view word : base::split_fields(words)) {
     arguments.emplace_back(word);
   }
-  const Result<std::string> ran = run_program(arguments);
+  const Result<std::string> ran = host::run_program(arguments);
   return ran ? base::ok() : Status(ran.error());
 }
 

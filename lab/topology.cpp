@@ -18,7 +18,7 @@
 #include "base/files.h"
 #include "base/text.h"
 #include "host/private_mounts.h"
-#include "lab/program.h"
+#include "host/program.h"
 
 namespace stallscope::lab {
 namespace {
@@ -39,7 +39,7 @@ Status ip(std::string_view arguments) {
   for (const std::string_view argument : base::split_fields(arguments)) {
     vector.emplace_back(argument);
   }
-  const Result<std::string> output = run_program(vector);
+  const Result<std::string> output = host::run_program(vector);
   return output ? base::ok() : Status(output.error());
 }
 
@@ -139,7 +139,7 @@ Topology::~Topology() {
 Status Topology::keep() {
   // Not through ip(): the mark holds spaces.
   const Result<std::string> marked =
-      run_program({"ip", "-n", std::string(client_netns), "link", "set", "dev", "c0", "alias", std::string(kept_mark)});
+      host::run_program({"ip", "-n", std::string(client_netns), "link", "set", "dev", "c0", "alias", std::string(kept_mark)});
   if (!marked) {
     return marked.error();
   }

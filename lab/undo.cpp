@@ -6,7 +6,7 @@
 #include <algorithm>
 
 #include "base/files.h"
-#include "lab/program.h"
+#include "host/program.h"
 #include "lab/undo_record.h"
 
 namespace stallscope::lab {
@@ -17,7 +17,7 @@ using base::Status;
 
 Status carry_out(const UndoRecord& record) {
   if (!record.arguments.empty()) {
-    const Result<std::string> output = run_program(record.arguments);
+    const Result<std::string> output = host::run_program(record.arguments);
     return output ? base::ok() : Status(output.error());
   }
   // A control file that has gone took its setting along.

@@ -22,8 +22,8 @@ class Undo {
   /// Writes `text` to a control file such as /proc/sys/kernel/...; the undo writes back what is in it now.
   [[nodiscard]] static base::Result<Undo> of_writing(const std::string& path, std::string_view text,
                                                      const std::string& directory = std::string(undo_directory));
-  /// For a change about to be made: the undo runs a program as run_program does. Should it fail after a kill, that is told and
-  /// forgotten, since the change may never have been made.
+  /// For a change about to be made: the undo runs a program as host::run_program does. Should it fail after a kill, that is told
+  /// and forgotten, since the change may never have been made.
   [[nodiscard]] static base::Result<Undo> by_running(const std::vector<std::string>& arguments,
                                                      const std::string& directory = std::string(undo_directory));
   ~Undo();

@@ -46,7 +46,7 @@ def run(kernel, command, files, out, timeout_s, live=False):
                 stuck = isinstance(error.__cause__, subprocess.TimeoutExpired)
                 if attempts_left == 0 or not (stuck or EMULATOR_FAULT.search(console(work))):
                     raise
-        print(f"The emulator broke Linux {kernel.release} (see EMULATOR_FAULT in lab/vm/machine.py); again", file=sys.stderr)
+        print(f"The emulator broke Linux {kernel.release}, or it was not done in time (see EMULATOR_FAULT in lab/vm/machine.py); again", file=sys.stderr)
 
 
 def run_once(kernel, command, files, out, timeout_s, live, work):

@@ -15,7 +15,7 @@
 #include "cli/commands.h"
 #include "cli/probe_targets.h"
 #include "cli/terminal.h"
-#include "lab/program.h"
+#include "host/program.h"
 #include "probe/resolve.h"
 
 namespace stallscope::cli {
@@ -29,7 +29,7 @@ class NodeFacts {
  public:
   /// Its output; empty where it is missing or fails.
   std::string output_of(const std::vector<std::string>& command, std::string_view costs) {
-    const base::Result<std::string> output = lab::run_program(command);
+    const base::Result<std::string> output = host::run_program(command);
     if (output) {
       return *output;
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/program.h"
+#include "host/program.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -15,7 +15,7 @@
 
 #include "base/owned_fd.h"
 
-namespace stallscope::lab {
+namespace stallscope::host {
 namespace {
 
 using base::Error;
@@ -122,4 +122,4 @@ Result<std::string> run_program(const std::vector<std::string>& arguments) {
   return written_to(output);
 }
 
-}  // namespace stallscope::lab
+}  // namespace stallscope::host

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/program.h"
+#include "host/program.h"
 
 #include <gtest/gtest.h>
 
-namespace stallscope::lab {
+namespace stallscope::host {
 namespace {
 
 TEST(RunProgram, ReturnsWhatTheProgramPrints) {
@@ -31,4 +31,4 @@ TEST(RunProgram, AMissingProgramIsNamed) {
 }
 
 }  // namespace
-}  // namespace stallscope::lab
+}  // namespace stallscope::host

@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "base/text.h"
-#include "lab/program.h"
+#include "host/program.h"
 
 namespace stallscope::lab::bh_off_section {
 namespace {
@@ -30,7 +30,7 @@ Status make_device() {
     for (const std::string_view word : base::split_fields(arguments)) {
       words.emplace_back(word);
     }
-    if (const Result<std::string> ran = run_program(words); !ran) {
+    if (const Result<std::string> ran = host::run_program(words); !ran) {
       return ran.error();
     }
   }
