@@ -56,6 +56,18 @@ std::string program_on_node(const FarNodeOptions& options, const std::string& na
   return options.copy ? name : options.program;
 }
 
+/// The command line for the node's shell that records until its standard input ends.
+std::string recorder_command(const FarNodeOptions& options, const std::string& name) {
+  const std::string recorder =
+      fmt::format("{} diagnose --echo-id {} --for {}ms --threshold {}us --json -o {}",
+                  as_recorder(options, program_on_node(options, name)), options.echo_id, options.longest_ns / base::ns_per_ms,
+                  options.wait_threshold_ns / base::ns_per_us, shell_word(bundle_on_node(name)));
+  // The shell gives background commands no input, and lets them ignore SIGINT: hence descriptor 3, and SIGTERM.
+  return fmt::format(
+      "exec 3<&0; {} >/dev/null 3<&- & recorder=$!; {{ cat <&3; kill -TERM $recorder; }} >/dev/null 2>&1 & wait $recorder",
+      recorder);
+}
+
 Result<std::string> unguessable_name() {
   std::uint64_t token = 0;
   if (getrandom(&token, sizeof token, 0) != static_cast<ssize_t>(sizeof token)) {
@@ -185,17 +197,6 @@ Result<std::string> parse_node(const std::string& text) {
     return Error{"understand", "--node " + text, "it is not ssh:HOST", "As in: --node ssh:root@10.0.1.2"};
   }
   return host;
-}
-
-std::string recorder_command(const FarNodeOptions& options, const std::string& name) {
-  const std::string recorder =
-      fmt::format("{} diagnose --echo-id {} --for {}ms --threshold {}us --json -o {}",
-                  as_recorder(options, program_on_node(options, name)), options.echo_id, options.longest_ns / base::ns_per_ms,
-                  options.wait_threshold_ns / base::ns_per_us, shell_word(bundle_on_node(name)));
-  // The shell gives background commands no input, and lets them ignore SIGINT: hence descriptor 3, and SIGTERM.
-  return fmt::format(
-      "exec 3<&0; {} >/dev/null 3<&- & recorder=$!; {{ cat <&3; kill -TERM $recorder; }} >/dev/null 2>&1 & wait $recorder",
-      recorder);
 }
 
 FarNode::FarNode(FarNodeOptions options, std::string name, std::unique_ptr<Connection> recorder)

@@ -60,7 +60,4 @@ class FarNode {
   std::unique_ptr<Connection> recorder_;
 };
 
-/// The command line for the node's shell that records until its standard input ends. Exposed for its tests.
-[[nodiscard]] std::string recorder_command(const FarNodeOptions& options, const std::string& name);
-
 }  // namespace stallscope::cli

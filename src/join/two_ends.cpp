@@ -24,11 +24,35 @@ using evidence::ProbeRecord;
 
 /// The sequence of an echo request has 16 bits, so a node that began to record later counts from another multiple of this.
 constexpr std::int64_t wire_sequences = 65'536;
+/// A day at the highest rate there is (10,000/s) has 13,184 times as many.
+constexpr std::int64_t last_wire_wraps = 16'384;
 /// Clocks that contradict each other by more than this are those of two sessions: a stall is not placed to the millisecond then.
 constexpr std::int64_t largest_contradiction_ns = base::ns_per_ms;
 constexpr const char* same_session_hint =
     "Record both at the same time with the same number: on the node 'stallscope diagnose --echo-id 4711', at the other end "
     "'stallscope diagnose TARGET --echo-id 4711'.";
+
+// A bundle may come from anybody. What lies beyond these is left out, so that differences and sums of what remains cannot overflow.
+constexpr std::int64_t latest_ns = std::int64_t{1} << 60U;
+constexpr std::int64_t last_sequence = std::int64_t{1} << 48U;
+
+bool is_time(std::int64_t time_ns) {
+  return time_ns >= 0 && time_ns < latest_ns;
+}
+
+bool is_usable(const ProbeRecord& probe) {
+  return probe.sequence >= 0 && probe.sequence < last_sequence && is_time(probe.intended_ns) && is_time(probe.sent_ns) &&
+         (probe.received_ns == ProbeRecord::not_received || is_time(probe.received_ns)) &&
+         (probe.transmitted_ns == ProbeRecord::unknown || is_time(probe.transmitted_ns));
+}
+
+bool is_usable(const PacketRecord& packet) {
+  return packet.sequence >= 0 && packet.sequence < last_sequence && is_time(packet.enqueued_ns) && is_time(packet.received_ns);
+}
+
+std::int64_t wall_offset_ns(const evidence::RunRecord& run) {
+  return std::clamp(run.realtime_offset_ns, -latest_ns, 2 * latest_ns);
+}
 
 using ProbeIndex = std::unordered_map<std::int64_t, std::size_t>;
 
@@ -36,14 +60,17 @@ ProbeIndex by_sequence(const std::vector<ProbeRecord>& probes) {
   ProbeIndex index;
   index.reserve(probes.size());
   for (std::size_t i = 0; i < probes.size(); ++i) {
-    index.emplace(probes[i].sequence, i);
+    if (is_usable(probes[i])) {
+      index.emplace(probes[i].sequence, i);
+    }
   }
   return index;
 }
 
 /// The first device that saw the request of each probe is where it came in; later ones are further inside.
-std::unordered_map<std::int64_t, std::size_t> arrivals(const std::vector<PacketRecord>& packets) {
-  std::unordered_map<std::int64_t, std::size_t> first;
+using Arrivals = std::unordered_map<std::int64_t, std::size_t>;
+Arrivals arrivals(const std::vector<PacketRecord>& packets) {
+  Arrivals first;
   for (std::size_t i = 0; i < packets.size(); ++i) {
     if (packets[i].leg != PacketLeg::request) {
       continue;
@@ -62,15 +89,16 @@ std::int64_t came_in_ns(const PacketRecord& packet) {
 
 /// What to add to the node's sequences. The wall clocks decide between multiples that lie minutes apart.
 std::optional<std::int64_t> sequence_shift(const Evidence& prober, const Evidence& node, const ProbeIndex& probes) {
-  const std::int64_t wall_difference_ns = prober.run.realtime_offset_ns - node.run.realtime_offset_ns;
+  const std::int64_t wall_difference_ns = wall_offset_ns(prober.run) - wall_offset_ns(node.run);
   std::optional<std::int64_t> best;
   std::int64_t best_miss_ns = std::numeric_limits<std::int64_t>::max();
+  // Of so many probes at most: a bundle with one of an absurd sequence must not make this long.
+  const std::int64_t last = std::min(prober.probes.back().sequence, last_wire_wraps * wire_sequences);
   for (const PacketRecord& packet : node.packets) {
     if (packet.leg != PacketLeg::request) {
       continue;
     }
     const std::int64_t low_bits = packet.sequence % wire_sequences;
-    const std::int64_t last = prober.probes.back().sequence;
     for (std::int64_t sequence = low_bits; sequence <= last; sequence += wire_sequences) {
       const auto probe = probes.find(sequence);
       if (probe == probes.end()) {
@@ -89,9 +117,9 @@ std::optional<std::int64_t> sequence_shift(const Evidence& prober, const Evidenc
   return best;
 }
 
-std::vector<ClockBound> bounds_of(const Evidence& prober, const Evidence& node, const ProbeIndex& probes) {
+std::vector<ClockBound> bounds_of(const Evidence& prober, const Evidence& node, const ProbeIndex& probes, const Arrivals& arrived) {
   std::vector<ClockBound> bounds;
-  for (const auto& [sequence, packet_index] : arrivals(node.packets)) {
+  for (const auto& [sequence, packet_index] : arrived) {
     const auto found = probes.find(sequence);
     if (found == probes.end()) {
       continue;
@@ -120,7 +148,13 @@ ProbeRecord translated(ProbeRecord probe, const ClockFit& clock) {
   return probe;
 }
 
-void take_run(evidence::RunRecord& node, const evidence::RunRecord& prober) {
+/// `probed_until_ns`: by the node's clock.
+void take_run(evidence::RunRecord& node, const evidence::RunRecord& prober, std::int64_t probed_until_ns) {
+  // A node is stopped once the prober is done: then its recording is as whole as the prober's.
+  if (node.state == "interrupted" && node.end_ns >= probed_until_ns) {
+    node.state = prober.state;
+    node.planned_duration_ns = prober.planned_duration_ns;
+  }
   node.target = prober.target;
   node.target_address = prober.target_address;
   node.probe_netns = prober.probe_netns;
@@ -144,6 +178,7 @@ Result<TwoEnds> join_two_ends(const Evidence& prober, Evidence node) {
     return Error{"join", "the prober's bundle", "its probes are not all ICMP echoes, which are what a node follows",
                  same_session_hint};
   }
+  std::erase_if(node.packets, [](const PacketRecord& packet) { return !is_usable(packet); });
   const ProbeIndex probes = by_sequence(prober.probes);
   const std::optional<std::int64_t> shift = sequence_shift(prober, node, probes);
   if (!shift) {
@@ -152,7 +187,8 @@ Result<TwoEnds> join_two_ends(const Evidence& prober, Evidence node) {
   for (PacketRecord& packet : node.packets) {
     packet.sequence += *shift;
   }
-  const std::optional<ClockFit> clock = fit_clocks(bounds_of(prober, node, probes));
+  const Arrivals arrived = arrivals(node.packets);
+  const std::optional<ClockFit> clock = fit_clocks(bounds_of(prober, node, probes, arrived));
   if (!clock) {
     return Error{"join", "the two bundles", "no probe that the node saw was answered", same_session_hint};
   }
@@ -163,19 +199,23 @@ Result<TwoEnds> join_two_ends(const Evidence& prober, Evidence node) {
   }
 
   TwoEnds joined;
+  std::int64_t last_sent_ns = 0;
   joined.clock = *clock;
   for (const ProbeRecord& probe : prober.probes) {
+    if (!is_usable(probe)) {
+      continue;
+    }
     const ProbeRecord here = translated(probe, *clock);
+    last_sent_ns = std::max(last_sent_ns, here.sent_ns);
     // Before and after, nobody watched the node.
     if (here.intended_ns >= node.run.start_ns && here.intended_ns <= node.run.end_ns) {
       node.probes.push_back(here);
     }
   }
-  std::unordered_map<std::int64_t, std::size_t> seen = arrivals(node.packets);
   joined.probe_count = static_cast<std::int64_t>(node.probes.size());
   joined.seen_count = std::count_if(node.probes.begin(), node.probes.end(),
-                                    [&](const ProbeRecord& probe) { return seen.contains(probe.sequence); });
-  take_run(node.run, prober.run);
+                                    [&](const ProbeRecord& probe) { return arrived.contains(probe.sequence); });
+  take_run(node.run, prober.run, last_sent_ns);
   node.flows = prober.flows;
   for (const evidence::GapRecord& gap : prober.gaps) {
     node.gaps.push_back({"at the prober: " + gap.what, gap.reason, gap.consequence});

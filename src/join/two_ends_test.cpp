@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <limits>
 #include <string>
 
 #include "base/units.h"
@@ -108,6 +109,23 @@ TEST(TwoEnds, WhatWasSentWhileNobodyWatchedTheNodeIsLeftOut) {
   EXPECT_EQ(joined->seen_count, 100);
 }
 
+TEST(TwoEnds, ANodeThatWasStoppedAfterTheProberWasNotInterrupted) {
+  Session session(200);
+  session.prober.run.state = "finished";
+  session.prober.run.planned_duration_ns = 2 * ns_per_s;
+  session.node.run.state = "interrupted";
+  session.node.run.planned_duration_ns = 60 * ns_per_s;
+  auto joined = join_two_ends(session.prober, session.node);
+  ASSERT_TRUE(joined);
+  EXPECT_EQ(joined->evidence.run.state, "finished");
+  EXPECT_EQ(joined->evidence.run.planned_duration_ns, 2 * ns_per_s);
+  // Before its end it was.
+  session.node.run.end_ns = difference_ns + ns_per_s;
+  joined = join_two_ends(session.prober, session.node);
+  ASSERT_TRUE(joined);
+  EXPECT_EQ(joined->evidence.run.state, "interrupted");
+}
+
 TEST(TwoEnds, SaysWhatTheProberLackedAndThatItsWaitsAreLeftOut) {
   Session session(200);
   session.prober.gaps.push_back({"kernel timestamps", "not permitted", "Times are of user space."});
@@ -120,6 +138,25 @@ TEST(TwoEnds, SaysWhatTheProberLackedAndThatItsWaitsAreLeftOut) {
   EXPECT_EQ(joined->evidence.gaps[1].what, "waits at the prober");
   EXPECT_EQ(joined->evidence.losses.at(0).where, "at the prober: ring buffer");
   EXPECT_EQ(joined->evidence.waits.size(), 1U);
+}
+
+TEST(TwoEnds, TimesAndSequencesThatCannotBeAreLeftOut) {
+  constexpr std::int64_t lowest = std::numeric_limits<std::int64_t>::min();
+  constexpr std::int64_t highest = std::numeric_limits<std::int64_t>::max();
+  Session session(200);
+  session.prober.run.realtime_offset_ns = highest;
+  session.node.run.realtime_offset_ns = lowest;
+  session.prober.probes[3].sent_ns = lowest;
+  session.prober.probes[4].received_ns = highest;
+  session.prober.probes.back().sequence = highest;
+  session.node.packets[5].received_ns = highest;
+  session.node.packets[6].enqueued_ns = lowest;
+  session.node.packets[7].sequence = lowest;
+  session.node.packets[8].sequence = highest;
+  const auto joined = join_two_ends(session.prober, session.node);
+  ASSERT_TRUE(joined) << joined.error().message();
+  EXPECT_EQ(joined->probe_count, 197);
+  EXPECT_EQ(joined->seen_count, 193);
 }
 
 TEST(TwoEnds, RefusesWhatIsNotOneSession) {

@@ -62,17 +62,24 @@ def probes_of(path):
         return bundle.execute("SELECT count(*) FROM probe").fetchone()[0]
 
 
+def unseen_by_this_kernel(path):
+    """Probes whose request the tracer of the other end, which is this kernel's, too, did not see either (docs/known-limits.md)."""
+    with sqlite3.connect(path) as bundle:
+        return bundle.execute("SELECT count(*) FROM probe WHERE sequence NOT IN (SELECT sequence FROM packet WHERE leg = 'request')").fetchone()[0]
+
+
 def check_report(report, messages, truths, bundle):
     """The stalls are the node's, the probes the other end's, and the clocks one and the same."""
     said = re.search(r"the node saw ([\d,]+) of ([\d,]+) probes; its clock is known to ([\d.]+) (ns|us|ms) \(([+-][\d.]+) ppm\)", messages)
     expect(said, f"no line about the two ends: {messages}")
     seen, sent = (int(said[i].replace(",", "")) for i in (1, 2))
-    # About one packet in a hundred passes the tracer unseen on a busy machine (docs/known-limits.md).
-    expect(sent > 0.8 * probes_of(bundle) and seen >= 0.95 * sent, said[0])
+    visible = sent - unseen_by_this_kernel(bundle)
+    expect(sent > 0.8 * probes_of(bundle) and visible > 0.9 * sent and seen >= 0.99 * visible, f"{said[0]}, {visible} visible")
     uncertainty_ns = float(said[3]) * {"ns": 1, "us": 1e3, "ms": 1e6}[said[4]]
     expect(uncertainty_ns < 500_000 and abs(float(said[5])) < 50, said[0])
     run = report["run"]
     expect(run["target"] == TARGET and report["probes"]["sent"] == sent, f"{run}, {report['probes']}")
+    expect(run["state"] == "finished", f"the node was stopped after the prober had ended, and is called {run['state']}")
     inside = [t for t in truths if t["start_ns"] > run["start_ns"] + EDGE_NS and t["end_ns"] < run["end_ns"] - EDGE_NS]
     with sqlite3.connect(bundle) as client:
         first_ns, last_ns = client.execute("SELECT min(sent_ns), max(sent_ns) FROM probe").fetchone()
