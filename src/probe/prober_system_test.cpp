@@ -12,6 +12,7 @@
 #include <array>
 #include <chrono>
 #include <map>
+#include <mutex>
 #include <set>
 #include <string>
 #include <string_view>
@@ -238,8 +239,18 @@ class SlowWebServer {
   SlowWebServer(SlowWebServer&&) = delete;
   SlowWebServer& operator=(SlowWebServer&&) = delete;
 
+  /// When it began to send the head and the body of each answer.
+  struct Sent {
+    std::int64_t head_ns = 0;
+    std::int64_t body_ns = 0;
+  };
+  [[nodiscard]] std::vector<Sent> sent() const {
+    const std::lock_guard lock(mutex_);
+    return sent_;
+  }
+
  private:
-  void serve() const {
+  void serve() {
     const auto wait_a_while = [] { std::this_thread::sleep_for(std::chrono::nanoseconds(pause_ns)); };
     while (true) {
       const base::OwnedFd client(accept(listener_.get(), nullptr, nullptr));
@@ -248,15 +259,25 @@ class SlowWebServer {
       }
       std::array<char, 1024> request{};
       [[maybe_unused]] const ssize_t got = recv(client.get(), request.data(), request.size(), 0);
-      for (const std::string_view part : {"HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n\r\n", "ok"}) {
+      Sent sent;
+      const auto answer = [&](std::string_view part, std::int64_t& at_ns) {
         wait_a_while();
-        [[maybe_unused]] const ssize_t sent = send(client.get(), part.data(), part.size(), MSG_NOSIGNAL);
-      }
+        at_ns = base::monotonic_ns();
+        [[maybe_unused]] const ssize_t bytes = send(client.get(), part.data(), part.size(), MSG_NOSIGNAL);
+      };
+      answer("HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n\r\n", sent.head_ns);
+      answer("o", sent.body_ns);
+      const std::lock_guard lock(mutex_);
+      sent_.push_back(sent);
+      // The answer is whole only now, so that the times of each exchange that ended are there.
+      [[maybe_unused]] const ssize_t bytes = send(client.get(), "k", 1, MSG_NOSIGNAL);
     }
   }
 
   base::OwnedFd listener_;
-  std::thread thread_;
+  mutable std::mutex mutex_;
+  std::vector<Sent> sent_;
+  std::thread thread_;  // last: it uses the others
 };
 
 TEST_F(ProberSystem, HttpPhasesAreTimedApart) {
@@ -265,13 +286,18 @@ TEST_F(ProberSystem, HttpPhasesAreTimedApart) {
   given.interval_ns = 50 * ns_per_ms;
   const ProbeOutcome outcome = run_probes(given);
   ASSERT_EQ(outcome.exchanges.size(), 5U);
+  const std::vector<SlowWebServer::Sent> sent = server.sent();
+  ASSERT_EQ(sent.size(), 5U);
   for (std::size_t i = 0; i < outcome.exchanges.size(); ++i) {
     const HttpExchange& exchange = outcome.exchanges[i];
     EXPECT_EQ(outcome.probes[i].answer, AnswerKind::http_response);
     EXPECT_EQ(exchange.status, 503);
     EXPECT_GE(exchange.connected_ns, outcome.probes[i].sent_ns);
-    EXPECT_GE(exchange.first_byte_ns - exchange.connected_ns, SlowWebServer::pause_ns);
-    EXPECT_GE(exchange.finished_ns - exchange.first_byte_ns, SlowWebServer::pause_ns);
+    EXPECT_LE(exchange.connected_ns, sent[i].head_ns);
+    // By the server's own times: a first byte that is seen late makes the phase after it shorter than the server's pause.
+    EXPECT_GE(exchange.first_byte_ns, sent[i].head_ns);
+    EXPECT_LT(exchange.first_byte_ns, sent[i].body_ns);
+    EXPECT_GE(exchange.finished_ns, sent[i].body_ns);
   }
 }
 
