@@ -111,10 +111,12 @@ TEST(MakePath, GoesFromTheServiceToTheNode) {
 }
 
 TEST(MakePath, OfAPlainHostHasWhatThereIs) {
-  EXPECT_THAT(summary(make_path({.service = {"fd00::2", 443}, .http = false, .pod = {}, .tunnel = {}, .node = ""})),
+  Discovery discovery;
+  discovery.service = {"fd00::2", 443};
+  EXPECT_THAT(summary(make_path(discovery)),
               ElementsAre("target by TCP tcp://[fd00::2]:443 transport node", "target by ICMP icmp://[fd00::2] node"));
-  EXPECT_THAT(summary(make_path({.service = {"10.0.1.2", 0}, .http = false, .pod = {}, .tunnel = {}, .node = ""})),
-              ElementsAre("target by ICMP icmp://10.0.1.2 node"));
+  discovery.service = {"10.0.1.2", 0};
+  EXPECT_THAT(summary(make_path(discovery)), ElementsAre("target by ICMP icmp://10.0.1.2 node"));
 }
 
 }  // namespace
