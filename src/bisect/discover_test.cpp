@@ -96,11 +96,13 @@ std::vector<std::string> summary(const Path& path) {
 }
 
 TEST(MakePath, GoesFromTheServiceToTheNode) {
-  const Path path = make_path({.service = {"10.0.1.2", 30080},
-                               .http = true,
-                               .pod = Destination{"10.244.1.7", 8080},
-                               .tunnel = Tunnel{"vxlan", ""},
-                               .node = "10.0.3.2"});
+  Discovery discovery;
+  discovery.service = {"10.0.1.2", 30080};
+  discovery.http = true;
+  discovery.pod = {"10.244.1.7", 8080};
+  discovery.tunnel = {"vxlan", ""};
+  discovery.node = "10.0.3.2";
+  const Path path = make_path(discovery);
   EXPECT_THAT(summary(path), ElementsAre("service http://10.0.1.2:30080 nat application transport overlay pod node",
                                          "pod by HTTP http://10.244.1.7:8080 application transport overlay pod node",
                                          "pod by TCP tcp://10.244.1.7:8080 transport overlay pod node",
