@@ -96,4 +96,13 @@ static __always_inline struct compat_steal compat_steal(struct task_struct* curr
   return steal;
 }
 
+/* The only element of a per-CPU array as `cpu` has it; NULL before Linux 5.19 (commit 07343110b293). */
+static __always_inline void* compat_of_cpu(void* map, __u32 cpu) {
+  __u32 zero = 0;
+
+  if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_map_lookup_percpu_elem))
+    return NULL;
+  return bpf_map_lookup_percpu_elem(map, &zero, cpu);
+}
+
 #endif

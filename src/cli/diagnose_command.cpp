@@ -45,6 +45,7 @@ struct DiagnoseOptions {
   std::string threshold = "1ms";
   std::string netns;
   std::optional<std::uint16_t> echo_id;
+  std::optional<std::uint16_t> tcp_port;
   std::string node;
   std::string node_program = "stallscope";
   bool node_copy = false;
@@ -82,6 +83,7 @@ base::Result<RecordOptions> record_options(const DiagnoseOptions& given) {
   options.wait_threshold_ns = *threshold;
   options.probe_netns = given.netns;
   options.echo_id = given.echo_id;
+  options.tcp_port = given.tcp_port;
   if (given.probe_cpu >= 0) {
     options.probe_cpu = given.probe_cpu;
   }
@@ -217,7 +219,8 @@ void add_diagnose_command(CLI::App& app, int& exit_status) {
   CLI::App* command = app.add_subcommand("diagnose", "Find out why received packets wait: record, analyse, report");
   auto options = std::make_shared<DiagnoseOptions>();
   command->add_option("target", options->target,
-                      "Host name or IPv4 address to probe with ICMP echo. Without it, this node's own traffic is watched and "
+                      "Host name or IPv4 address to probe, with ICMP echo unless told otherwise. Without it, this node's own "
+                      "traffic is watched and "
                       "nothing is sent");
   command->add_option("node-bundle", options->node_bundle,
                       "With the bundles of both ends in place of a target, the prober's and the node's: report what was recorded "
@@ -231,13 +234,24 @@ void add_diagnose_command(CLI::App& app, int& exit_status) {
                    "Number that the probes carry (ICMP identifier, 1 to 65535). Given at both ends, it lets a node recognise the "
                    "probes of another host, and their recordings be reported together")
       ->check(CLI::Range(1, 65'535));
+  command
+      ->add_option(
+          "--tcp", options->tcp_port,
+          "Probe by TCP SYN to this port in place of ICMP echo, from one source port after the other, so that every receive "
+          "queue is reached. The port may be closed; no connection is left behind")
+      ->check(CLI::Range(1, 65'535))
+      ->type_name("PORT")
+      ->needs("target")
+      ->excludes("node-bundle")
+      ->excludes("--echo-id");
   CLI::Option* const node =
       command
           ->add_option("--node", options->node,
                        "Also record on the node that is probed, through your own ssh, and report both ends together: ssh:HOST")
           ->type_name("ssh:HOST")
           ->needs("target")
-          ->excludes("node-bundle");
+          ->excludes("node-bundle")
+          ->excludes("--tcp");
   command->add_option("--node-program", options->node_program, "How the node calls stallscope")->capture_default_str()->needs(node);
   command->add_flag("--node-copy", options->node_copy, "Send this very program to the node, and remove it afterwards")->needs(node);
   command->add_flag("--node-sudo", options->node_sudo, "Run it on the node by sudo, which must not ask for a password")
@@ -270,6 +284,8 @@ void add_diagnose_command(CLI::App& app, int& exit_status) {
       "      On a suspect node: watch its own traffic for 20 s, with no probe at all.\n"
       "  sudo stallscope diagnose 10.0.1.2 --netns blue --interval 1ms -o blue.stall\n"
       "      Probe from the network namespace blue, ten times as often, and keep the evidence in blue.stall.\n"
+      "  sudo stallscope diagnose 10.0.1.2 --tcp 443\n"
+      "      Probe by SYNs: what a new connection to this port would wait for.\n"
       "  sudo stallscope diagnose --echo-id 4711 -o node.stall\n"
       "  sudo stallscope diagnose 10.0.1.2 --echo-id 4711 -o client.stall\n"
       "  stallscope diagnose client.stall node.stall\n"

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <set>
 #include <span>
 #include <thread>
 #include <utility>
@@ -111,6 +112,7 @@ class Recording {
   std::string watched_netns_;
   std::optional<BeforeAndAfter> host_;
   std::int64_t probe_count_ = 0;
+  std::set<std::int64_t> written_flows_;
   bool interrupted_ = false;
 };
 
@@ -140,21 +142,25 @@ Status Recording::prepare_probe() {
                      "Whether the target is a namespace of this host is not known; it is taken for a remote one."});
   }
 
-  probe::ProberOptions echo;
-  echo.targets.resize(1);
-  echo.targets.front().name = options_.target;
-  echo.targets.front().to = probe::endpoint_of(*address);
-  echo.netns = options_.probe_netns;
-  echo.interval_ns = options_.probe_interval_ns;
-  echo.duration_ns = options_.duration_ns;
-  echo.cpu = options_.probe_cpu;
-  echo.icmp_identifier = options_.echo_id;
+  probe::ProberOptions prober_options;
+  prober_options.targets.resize(1);
+  prober_options.targets.front().name = options_.target;
+  prober_options.targets.front().to = probe::endpoint_of(*address);
+  if (options_.tcp_port) {
+    prober_options.targets.front().kind = evidence::ProbeKind::tcp_syn;
+    prober_options.targets.front().to.port = *options_.tcp_port;
+  }
+  prober_options.netns = options_.probe_netns;
+  prober_options.interval_ns = options_.probe_interval_ns;
+  prober_options.duration_ns = options_.duration_ns;
+  prober_options.cpu = options_.probe_cpu;
+  prober_options.icmp_identifier = options_.echo_id;
   // A stall may be longer than any timeout that would suit a network: what is late is not lost.
-  echo.timeout_ns = probe::ProberOptions::longest_timeout_ns;
-  echo.grace_ns = base::ns_per_s;
+  prober_options.timeout_ns = probe::ProberOptions::longest_timeout_ns;
+  prober_options.grace_ns = base::ns_per_s;
   // The tracer tells packets apart by the 16 bits of their sequence that are on the wire.
-  echo.most_outstanding = wire_sequences;
-  Result<probe::Prober> prober = probe::Prober::open(std::move(echo));
+  prober_options.most_outstanding = wire_sequences;
+  Result<probe::Prober> prober = probe::Prober::open(std::move(prober_options));
   if (!prober) {
     return prober.error();
   }
@@ -183,8 +189,7 @@ Status Recording::create_bundle() {
   }
   bundle_ = std::move(*bundle);
   sink_ = std::make_unique<BundleSink>(*bundle_);
-  constexpr std::int64_t only_flow = 1;
-  return prober_ ? bundle_->add(prober_->flow(only_flow)) : base::ok();
+  return base::ok();
 }
 
 Status Recording::start_tracer() {
@@ -193,7 +198,8 @@ Status Recording::start_tracer() {
   options.wait_threshold_ns = options_.wait_threshold_ns;
   options.ring_buffer_bytes = options_.ring_buffer_bytes;
   if (prober_) {
-    options.icmp_identifier = prober_->icmp_identifier().value_or(0);
+    options.icmp_identifier = prober_->icmp_identifier();
+    options.syn_token = prober_->syn_token();
   } else {
     options.icmp_identifier = options_.echo_id;
   }
@@ -219,6 +225,11 @@ Status Recording::take_probes() {
   }
   for (const evidence::ProbeRecord& probe : probe_thread_->take().probes) {
     ++probe_count_;
+    if (written_flows_.insert(probe.flow_id).second) {
+      if (const Status added = bundle_->add(prober_->flow(probe.flow_id)); !added) {
+        return added.error();
+      }
+    }
     if (const Status added = bundle_->add(probe); !added) {
       return added.error();
     }

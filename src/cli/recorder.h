@@ -24,6 +24,8 @@ struct RecordOptions {
   std::string probe_netns;
   /// ICMP identifier of the probes: of those sent, or, without a target, of those that another host sends here.
   std::optional<std::uint16_t> echo_id;
+  /// Probe by SYNs to this port instead of ICMP echoes.
+  std::optional<std::uint16_t> tcp_port;
   std::optional<std::int32_t> probe_cpu;
   /// Where the bundle goes; empty for a name made of the target and the time, in the current directory.
   std::string bundle_path;

@@ -185,10 +185,13 @@ inline constexpr std::array<WaitMode, 9> all_wait_modes = {
 
 /// Who had the CPU, and what it was doing there.
 struct Occupant {
+  /// The name of a thread that perf events saw at its very end, when it had lost its pid, which is 0 then.
+  static constexpr std::string_view exiting_comm = "exiting thread";
   std::int32_t pid = 0;
   std::int32_t tgid = 0;
   std::string comm;
   bool kernel_thread = false;
+  [[nodiscard]] bool is_idle() const { return pid == 0 && comm != exiting_comm; }
   /// Path in the memory controller's hierarchy (cgroup v1) or in the unified one.
   std::string cgroup;
   /// Nothing: it was not in a system call, or that could not be told.
@@ -238,12 +241,14 @@ struct WaitRecord {
 
 /// Consecutive samples of a CPU's clock during a wait that found the same task in the same place: in their order they tell who had
 /// the CPU, one after the other.
+/// With a sample_count of 0, what another CPU saw while this one served no interrupts. That is a hint: its stack was read raw, while
+/// it changed, and may hold functions that had returned already.
 struct SampleRecord {
   std::int64_t wait_id = 0;
   std::int64_t first_ns = 0;
   std::int64_t last_ns = 0;
   std::int32_t sample_count = 0;
-  /// Of the thread; 0 is the idle task.
+  /// Of the thread; 0 is the idle task, or one of Occupant::exiting_comm.
   std::int32_t pid = 0;
   std::string comm;
   /// Row of the stacks table; 0 for none, as in user space.

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "base/numbers.h"
+#include "evidence/syn_mark.h"
 #include "host/sockets.h"
 #include "probe/netns.h"
 #include "probe/prober_run.h"
@@ -23,7 +24,7 @@ using evidence::ProbeKind;
 
 /// So many probes can be outstanding at once, at most: 2^20, as many as the bits that a SYN's sequence number carries. 200,000
 /// probes/s for 5 s.
-constexpr std::int64_t largest_window = std::int64_t{1} << sequence_bits;
+constexpr std::int64_t largest_window = std::int64_t{1} << SYN_MARK_SEQUENCE_BITS;
 constexpr std::size_t finished_capacity = 8192;
 
 bool is_tcp(ProbeKind kind) {
@@ -327,6 +328,12 @@ std::optional<std::uint16_t> Prober::icmp_identifier() const {
   const auto link = std::find_if(state_->links.begin(), state_->links.end(),
                                  [](const Link& candidate) { return candidate.channel.kind() == ProbeKind::icmp_echo; });
   return link == state_->links.end() ? std::nullopt : std::optional(link->channel.identifier());
+}
+
+std::optional<std::uint64_t> Prober::syn_token() const {
+  const bool any = std::any_of(state_->links.begin(), state_->links.end(),
+                               [](const Link& link) { return link.channel.kind() == ProbeKind::tcp_syn; });
+  return any ? std::optional(state_->token) : std::nullopt;
 }
 
 const std::vector<evidence::GapRecord>& Prober::gaps() const {

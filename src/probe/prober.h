@@ -149,6 +149,8 @@ class Prober {
   /// The identifier of every echo request, in host byte order; nothing where none are sent. With the lower 16 bits of a probe's
   /// sequence, which are its sequence on the wire, it names the probe in any kernel it passes.
   [[nodiscard]] std::optional<std::uint16_t> icmp_identifier() const;
+  /// What the initial sequence number of every SYN is made of (evidence/syn_mark.h); nothing where none are sent.
+  [[nodiscard]] std::optional<std::uint64_t> syn_token() const;
   /// What cannot be had without more privileges.
   [[nodiscard]] const std::vector<evidence::GapRecord>& gaps() const;
   /// Memory for outstanding probes.

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "evidence/syn_mark.h"
 #include "probe/echo_packet.h"
 #include "probe/wire.h"
 
@@ -160,18 +161,11 @@ std::optional<std::span<const std::byte>> payload_of_ipv4(std::span<const std::b
 }
 
 std::uint32_t initial_sequence_of(std::uint64_t token, std::int64_t sequence) {
-  // The finaliser of MurmurHash3 (public domain): every bit of the result depends on every bit of both.
-  std::uint64_t mixed = token ^ (static_cast<std::uint64_t>(sequence) * 0x9e3779b97f4a7c15U);
-  mixed = (mixed ^ (mixed >> 33U)) * 0xff51afd7ed558ccdU;
-  mixed = (mixed ^ (mixed >> 33U)) * 0xc4ceb9fe1a85ec53U;
-  mixed ^= mixed >> 33U;
-  constexpr std::uint32_t sequence_mask = (1U << sequence_bits) - 1;
-  return (static_cast<std::uint32_t>(mixed) & ~sequence_mask) | (static_cast<std::uint32_t>(sequence) & sequence_mask);
+  return syn_mark(token, static_cast<std::uint32_t>(sequence));
 }
 
 std::int64_t sequence_of(std::uint32_t initial_sequence, std::int64_t newest) {
-  constexpr std::uint32_t sequence_mask = (1U << sequence_bits) - 1;
-  const std::uint32_t age = (static_cast<std::uint32_t>(newest) - initial_sequence) & sequence_mask;
+  const std::uint32_t age = (static_cast<std::uint32_t>(newest) - initial_sequence) & SYN_MARK_SEQUENCE_MASK;
   return newest - age;
 }
 

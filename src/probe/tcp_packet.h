@@ -71,9 +71,7 @@ struct QuotedSegment {
 /// protocol.
 [[nodiscard]] std::optional<std::span<const std::byte>> payload_of_ipv4(std::span<const std::byte> packet, std::uint8_t protocol);
 
-/// The lower bits of an initial sequence number are those of the probe's sequence, so that an answer leads to its probe; the others
-/// follow from the session's token and the sequence, so that they cannot be guessed.
-inline constexpr unsigned sequence_bits = 20;
+/// evidence/syn_mark.h: the lower bits lead an answer to its probe, the others are the session's.
 [[nodiscard]] std::uint32_t initial_sequence_of(std::uint64_t token, std::int64_t sequence);
 /// The newest sequence up to `newest` with these lower bits; negative where there is none.
 [[nodiscard]] std::int64_t sequence_of(std::uint32_t initial_sequence, std::int64_t newest);

@@ -45,11 +45,26 @@ std::string target_name(const RunRecord& run) {
                                                                         : fmt::format("{} ({})", run.target, run.target_address);
 }
 
+/// "ICMP echoes", "TCP SYNs to port 443", "probes"
+std::string probes_text(const Evidence& evidence, bool one) {
+  if (evidence.only_echoes()) {
+    return one ? "ICMP echo" : "ICMP echoes";
+  }
+  const evidence::FlowRecord& first = evidence.flows.front();
+  const bool syns_to_one_port = std::all_of(evidence.flows.begin(), evidence.flows.end(), [&](const evidence::FlowRecord& flow) {
+    return flow.kind == evidence::ProbeKind::tcp_syn && flow.target_port == first.target_port;
+  });
+  if (syns_to_one_port) {
+    return fmt::format("TCP {} to port {}", one ? "SYN" : "SYNs", first.target_port);
+  }
+  return one ? "probe" : "probes";
+}
+
 std::string describe_probes(const Evidence& evidence, const Diagnosis& diagnosis) {
   const RunRecord& run = evidence.run;
   const diagnose::ProbeSummary& probes = diagnosis.probes;
   const bool one = probes.sent_count == 1;
-  const std::string_view what = evidence.only_echoes() ? (one ? "ICMP echo" : "ICMP echoes") : (one ? "probe" : "probes");
+  const std::string what = probes_text(evidence, one);
   std::string text = fmt::format("Probed {}: {} {}, one every {}. {} late", target_name(run), format_count(probes.sent_count), what,
                                  format_duration(run.probe_interval_ns), format_count(probes.late_count));
   if (probes.late_count > 0) {

@@ -55,7 +55,7 @@ const Share* longest_with_mode(const Stall& stall) {
 
 std::string process_of(const Occupant& occupant) {
   if (occupant.pid == 0) {
-    return "idle";
+    return occupant.is_idle() ? "idle" : "its pid is gone";
   }
   std::string text = fmt::format("pid {}", occupant.tgid != 0 ? occupant.tgid : occupant.pid);
   if (occupant.tgid != 0 && occupant.tgid != occupant.pid) {
@@ -233,12 +233,20 @@ std::vector<std::string> packet_sentences(const Evidence& evidence, const Stall&
 
 /// "cadvisor: ksys_read > ... > css_rstat_flush": where it came from and what it was at, one line.
 std::string sample_text(const StallText& source, const evidence::SampleRecord& sample) {
-  std::string who = sample.pid == 0 ? "idle" : printable(sample.comm);
+  const bool idle = sample.pid == 0 && sample.comm != Occupant::exiting_comm;
+  std::string who = idle ? "idle" : printable(sample.comm);
   const std::vector<std::string>* frames = source.stacks.frames(sample.stack_id);
   if (frames == nullptr) {
-    return sample.pid == 0 ? who : who + ": user space";
+    return idle ? who : who + ": user space";
   }
   const std::vector<std::string_view> functions = diagnose::telling_functions(*frames);
+  if (sample.sample_count == 0) {
+    // Of a raw stack the outer end can be trusted most; what lies further in may have returned already.
+    constexpr std::size_t shown_count = 5;
+    const std::vector<std::string_view> outer(
+        functions.begin(), functions.begin() + static_cast<std::ptrdiff_t>(std::min(functions.size(), shown_count)));
+    return who + ": " + printable(fmt::format("{}", fmt::join(outer, " > "))) + (functions.size() > shown_count ? " > ..." : "");
+  }
   const std::string_view working = diagnose::working_function(*frames);
   if (functions.empty() || working.empty()) {
     return who;
@@ -266,11 +274,16 @@ void write_samples(Page& page, const StallText& source, const Stall& stall) {
     const std::string text = sample_text(source, **sample);
     const std::int64_t since_ns = diagnose::saturating_subtract((*sample)->first_ns, stall.start_ns);
     std::int64_t count = 0;
-    for (; sample != samples.end() && sample_text(source, **sample) == text; ++sample) {
+    const bool hint = (*sample)->sample_count == 0;
+    for (; sample != samples.end() && ((*sample)->sample_count == 0) == hint && sample_text(source, **sample) == text; ++sample) {
       count += (*sample)->sample_count;
     }
-    const std::string when = fmt::format("+{} ms, {} sample{}: ", format_ms(since_ns), count, count == 1 ? "" : "s");
-    page.labelled(label, label_indent, indent, {when + fit(text, page.room(indent + when.size()))});
+    const std::string how =
+        count == 0 ? "seen from another CPU (a hint)" : fmt::format("{} sample{}", count, count == 1 ? "" : "s");
+    const std::string when = fmt::format("+{} ms, {}: ", format_ms(since_ns), how);
+    page.labelled(label, label_indent, indent,
+                  count == 0 ? fill(when + text, page.room(indent))
+                             : std::vector<std::string>{when + fit(text, page.room(indent + when.size()))});
     label = {};
   }
 }

@@ -72,6 +72,26 @@ TEST(Text, tells_who_had_the_cpu_in_order_when_all_is_asked_for) {
   EXPECT_THAT(render_as_text(evidence), Not(HasSubstr("in order")));
 }
 
+TEST(Text, calls_what_another_cpu_saw_a_hint) {
+  Evidence evidence = diagnose::testing::passive();
+  for (evidence::SampleRecord& sample : evidence.samples) {
+    sample.sample_count = 0;
+  }
+  TextOptions all;
+  all.all = true;
+  EXPECT_THAT(render_as_text(evidence, all), HasSubstr("in order  +1.0 ms, seen from another CPU (a hint): rt-loop: "));
+}
+
+TEST(Text, says_what_was_sent) {
+  Evidence evidence = many_stalls(1);
+  EXPECT_THAT(render_as_text(evidence), HasSubstr(" ICMP echoes, "));
+  evidence.flows = {{.id = 1, .kind = evidence::ProbeKind::tcp_syn, .target_port = 443},
+                    {.id = 2, .kind = evidence::ProbeKind::tcp_syn, .target_port = 443}};
+  EXPECT_THAT(render_as_text(evidence), HasSubstr(" TCP SYNs to port 443, "));
+  evidence.flows.back().target_port = 80;
+  EXPECT_THAT(render_as_text(evidence), HasSubstr(" probes, "));
+}
+
 TEST(Text, prints_the_sequence_of_the_wire_when_it_has_wrapped) {
   Evidence evidence = many_stalls(1);
   for (evidence::ProbeRecord& probe : evidence.probes) {

@@ -32,6 +32,8 @@ constexpr std::int32_t bh_disabled = 0xfe00;
 constexpr std::size_t occupant_limit = 8;
 /// One second of samples at 1 kHz, longer than waits that leave a machine usable; bounds memory.
 constexpr std::size_t sample_limit = 2000;
+/// Of a CPU, not yet joined to a wait: looks are at doubling distances, so these cover years of silence.
+constexpr std::size_t glimpse_limit = 64;
 constexpr std::int32_t net_rx_vector = 3;
 
 /// Names innermost first, each ended by NUL -> "/outer/inner".
@@ -55,10 +57,18 @@ std::string text_of(const char (&field)[size]) {
   return {static_cast<const char*>(field), strnlen(field, size)};
 }
 
-std::span<const std::uint64_t> addresses_of(const trace_task& task) {
+template <std::size_t size>
+std::span<const std::uint64_t> first_of(const __u64 (&addresses)[size], std::size_t count) {
   static_assert(sizeof(__u64) == sizeof(std::uint64_t));
-  const std::size_t count = task.stack_bytes > 0 ? static_cast<std::size_t>(task.stack_bytes) / sizeof(std::uint64_t) : 0;
-  return {reinterpret_cast<const std::uint64_t*>(task.stack), std::min<std::size_t>(count, TRACE_STACK_FRAMES)};
+  return {reinterpret_cast<const std::uint64_t*>(addresses), std::min(count, size)};
+}
+
+std::span<const std::uint64_t> addresses_of(const trace_task& task) {
+  return first_of(task.stack, task.stack_bytes > 0 ? static_cast<std::size_t>(task.stack_bytes) / sizeof(std::uint64_t) : 0);
+}
+
+bool is_idle(const trace_task& task) {
+  return task.pid == 0 && (task.flags & TRACE_TASK_EXITING) == 0U;
 }
 
 std::int64_t signed_ns(__u64 value) {
@@ -104,6 +114,16 @@ base::Status WaitAssembler::on_record(const void* record, std::size_t size_bytes
         cpu.samples.push_back(*sample);
         if (cpu.samples.size() > sample_limit) {
           cpu.samples.pop_front();
+        }
+        return base::ok();
+      }
+      break;
+    case TRACE_GLIMPSE:
+      if (const auto glimpse = record_as<trace_glimpse>(record, size_bytes)) {
+        std::deque<trace_glimpse>& glimpses = cpus_[glimpse->cpu].glimpses;
+        glimpses.push_back(*glimpse);
+        if (glimpses.size() > glimpse_limit) {
+          glimpses.pop_front();
         }
         return base::ok();
       }
@@ -195,7 +215,8 @@ base::Status WaitAssembler::write(CpuState& cpu, const PendingWait& pending) {
   switch (event.kind) {
     case TRACE_IRQS_OFF:
       wait.mode = WaitMode::hard_irqs_off;
-      sampled = false;  // samples are timer interrupts too: there are none
+      sampled =
+          std::any_of(cpu.samples.begin(), cpu.samples.end(), [&](const trace_sample& sample) { return of_wait(sample, wait); });
       break;
     case TRACE_NET_RX_LONG:
       wait.mode = WaitMode::net_rx_work;
@@ -234,7 +255,7 @@ base::Status WaitAssembler::write(CpuState& cpu, const PendingWait& pending) {
   // was late there, the virtual CPU did not run. Whatever did run meanwhile would have been sampled.
   const bool in_user_space = (culprit->flags & TRACE_TASK_IN_USER_SPACE) != 0U || (stack.interrupted && stack.frames.empty());
   const bool could_run = wait.mode == WaitMode::softirq_delayed ? !sampled_within(cpu, wait) : event.kind == TRACE_IRQS_OFF;
-  const bool could_not_hold = could_run && (culprit->pid == 0 || in_user_space);
+  const bool could_not_hold = could_run && (is_idle(*culprit) || in_user_space);
   if (could_not_hold ||
       (pending.stolen_ns >= 0 && static_cast<double>(pending.stolen_ns) >= stolen_part * static_cast<double>(wait.length_ns()))) {
     wait.mode = WaitMode::vcpu_stolen;
@@ -256,6 +277,11 @@ base::Status WaitAssembler::write(CpuState& cpu, const PendingWait& pending) {
   if (const base::Status added = sink_.add(wait); !added) {
     return added.error();
   }
+  if (event.kind == TRACE_IRQS_OFF) {
+    if (const base::Status written = write_glimpses(cpu, wait); !written) {
+      return written.error();
+    }
+  }
   return sampled ? write_samples(cpu, wait) : base::ok();
 }
 
@@ -273,8 +299,34 @@ bool WaitAssembler::mostly_bh_off(const CpuState& cpu, const WaitRecord& wait) {
 
 bool WaitAssembler::sampled_within(const CpuState& cpu, const WaitRecord& wait) {
   return std::any_of(cpu.samples.begin(), cpu.samples.end(), [&](const trace_sample& sample) {
-    return signed_ns(sample.time_ns) >= wait.start_ns && signed_ns(sample.time_ns) <= wait.end_ns && sample.task.pid != 0;
+    return signed_ns(sample.time_ns) >= wait.start_ns && signed_ns(sample.time_ns) <= wait.end_ns && !is_idle(sample.task);
   });
+}
+
+base::Status WaitAssembler::write_glimpses(CpuState& cpu, const WaitRecord& wait) {
+  while (!cpu.glimpses.empty() && signed_ns(cpu.glimpses.front().time_ns) <= wait.end_ns) {
+    const trace_glimpse glimpse = cpu.glimpses.front();
+    cpu.glimpses.pop_front();
+    const std::int64_t time_ns = signed_ns(glimpse.time_ns);
+    if (time_ns < wait.earliest_start_ns) {
+      continue;
+    }
+    const base::Result<std::int64_t> stack_id = add_stack(raw_stack(first_of(glimpse.addresses, glimpse.address_count), lookup_));
+    if (!stack_id) {
+      return stack_id.error();
+    }
+    const evidence::SampleRecord seen{wait.id, time_ns, time_ns, 0, glimpse.pid, text_of(glimpse.comm), *stack_id};
+    if (const base::Status added = sink_.add(seen); !added) {
+      return added.error();
+    }
+  }
+  return base::ok();
+}
+
+bool WaitAssembler::of_wait(const trace_sample& sample, const WaitRecord& wait) {
+  const std::int64_t time_ns = signed_ns(sample.time_ns);
+  // With hard IRQs off the clock takes none; what lies at the edge is of before.
+  return time_ns >= wait.start_ns && time_ns <= wait.end_ns && (wait.mode != WaitMode::hard_irqs_off || sample.from_nmi != 0);
 }
 
 base::Status WaitAssembler::add_sampled_occupants(const CpuState& cpu, WaitRecord& wait) {
@@ -282,7 +334,7 @@ base::Status WaitAssembler::add_sampled_occupants(const CpuState& cpu, WaitRecor
   std::map<std::pair<std::int32_t, std::int32_t>, std::vector<const trace_sample*>> groups;
   std::int32_t total = 0;
   for (const trace_sample& sample : cpu.samples) {
-    if (signed_ns(sample.time_ns) >= wait.start_ns && signed_ns(sample.time_ns) <= wait.end_ns) {
+    if (of_wait(sample, wait)) {
       groups[{sample.task.pid, sample.task.syscall_number}].push_back(&sample);
       ++total;
     }
@@ -310,7 +362,7 @@ base::Result<Occupant> WaitAssembler::occupant(const trace_task& task, const Ker
   result.pid = task.pid;
   result.tgid = task.tgid;
   result.comm = text_of(task.comm);
-  result.kernel_thread = (task.flags & TRACE_TASK_KERNEL_THREAD) != 0U || task.pid == 0;
+  result.kernel_thread = (task.flags & TRACE_TASK_KERNEL_THREAD) != 0U || is_idle(task);
   if ((task.flags & TRACE_TASK_CGROUP_UNKNOWN) == 0U) {
     result.cgroup = path_of(task.cgroup, task.cgroup_bytes);
   }
@@ -346,7 +398,7 @@ base::Status WaitAssembler::write_samples(const CpuState& cpu, const WaitRecord&
   std::optional<evidence::SampleRecord> current;
   for (const trace_sample& sample : cpu.samples) {
     const std::int64_t time_ns = signed_ns(sample.time_ns);
-    if (time_ns < wait.start_ns || time_ns > wait.end_ns) {
+    if (!of_wait(sample, wait)) {
       continue;
     }
     const base::Result<std::int64_t> stack_id = add_stack(plain_stack(addresses_of(sample.task), lookup_));

@@ -48,6 +48,8 @@ class WaitAssembler {
     /// Waits of ksoftirqd itself: who kept it from running, for the softirq wait that follows.
     std::deque<trace_wait> ksoftirqd_delays;
     std::deque<trace_sample> samples;
+    /// What other CPUs saw of it while it served no interrupts.
+    std::deque<trace_glimpse> glimpses;
   };
 
   [[nodiscard]] base::Status write(CpuState& cpu, const PendingWait& pending);
@@ -58,10 +60,14 @@ class WaitAssembler {
   [[nodiscard]] static bool mostly_bh_off(const CpuState& cpu, const evidence::WaitRecord& wait);
   /// Whether a sample within the wait found somebody else than the idle loop.
   [[nodiscard]] static bool sampled_within(const CpuState& cpu, const evidence::WaitRecord& wait);
+  /// Whether the sample was taken during the wait.
+  [[nodiscard]] static bool of_wait(const trace_sample& sample, const evidence::WaitRecord& wait);
   [[nodiscard]] base::Status add_sampled_occupants(const CpuState& cpu, evidence::WaitRecord& wait);
   [[nodiscard]] base::Result<std::int64_t> add_stack(const KernelStack& stack);
   /// Who had the CPU during the wait, in order.
   [[nodiscard]] base::Status write_samples(const CpuState& cpu, const evidence::WaitRecord& wait);
+  /// What was seen of it from other CPUs, as samples with a count of 0.
+  [[nodiscard]] base::Status write_glimpses(CpuState& cpu, const evidence::WaitRecord& wait);
 
   SymbolLookup lookup_;
   Sink& sink_;

@@ -86,6 +86,58 @@ const std::vector<std::string> reading_stack = {"bpf_prog_on_hrtimer_expire [bpf
                                                 "vfs_read",
                                                 "do_syscall_64"};
 
+TEST_F(AssemblerTest, KeepsWhatAnotherCpuSawWhileInterruptsWereOff) {
+  const auto glimpse = [&](std::int64_t time_ns, const std::vector<std::string>& outermost_first) {
+    trace_glimpse seen{};
+    seen.kind = TRACE_GLIMPSE;
+    seen.time_ns = static_cast<__u64>(time_ns);
+    seen.pid = 4121;
+    std::string("cadvisor").copy(seen.comm, sizeof(seen.comm));
+    for (const std::string& function : outermost_first) {
+      // What no function is known for lies between.
+      seen.addresses[seen.address_count++] = kernel.at(function);
+      seen.addresses[seen.address_count++] = 7;
+    }
+    feed(seen);
+  };
+  glimpse(900 * ms, {"do_syscall_64", "ksys_read"});
+  glimpse(1020 * ms, {"do_syscall_64", "ksys_read", "css_rstat_flush"});
+  glimpse(1500 * ms, {"do_syscall_64", "ksys_read"});
+  feed(wait(TRACE_IRQS_OFF, 1000 * ms, 1100 * ms, task(4121, "cadvisor", reading_stack)));
+
+  const evidence::WaitRecord record = only_wait();
+  ASSERT_EQ(sink.samples.size(), 1U) << "one of before belongs to no wait, one of later to another";
+  EXPECT_EQ(sink.samples.front().wait_id, record.id);
+  EXPECT_EQ(sink.samples.front().first_ns, 1020 * ms);
+  EXPECT_EQ(sink.samples.front().sample_count, 0) << "a hint";
+  EXPECT_EQ(sink.samples.front().comm, "cadvisor");
+  EXPECT_THAT(sink.stacks.at(static_cast<std::size_t>(sink.samples.front().stack_id) - 1),
+              ElementsAre("css_rstat_flush", "ksys_read", "do_syscall_64"));
+  EXPECT_EQ(record.occupants.front().sample_count, 0) << "who held it is known by the end of the wait";
+}
+
+TEST_F(AssemblerTest, PrefersWhatTheHardwareSampledWhileInterruptsWereOff) {
+  const auto sample = [&](std::int64_t time_ns, bool from_nmi, const std::string& function) {
+    trace_sample taken{};
+    taken.kind = TRACE_SAMPLE;
+    taken.time_ns = static_cast<__u64>(time_ns);
+    taken.preempt_count = -1;
+    taken.from_nmi = from_nmi ? 1 : 0;
+    taken.task = task(4121, "cadvisor", {function, "ksys_read", "do_syscall_64"});
+    feed(taken);
+  };
+  feed(wait(TRACE_IRQS_OFF, 1000 * ms, 1100 * ms, task(4121, "cadvisor", reading_stack)));
+  sample(1000 * ms, false, "vfs_read");  // by the clock, at the edge: of before
+  sample(1030 * ms, true, "mem_cgroup_css_rstat_flush");
+  sample(1060 * ms, true, "mem_cgroup_css_rstat_flush");
+
+  const evidence::WaitRecord record = only_wait();
+  ASSERT_EQ(record.occupants.size(), 1U);
+  EXPECT_EQ(record.occupants.front().sample_count, 2);
+  EXPECT_EQ(record.occupants.front().held_ns, 100 * ms);
+  EXPECT_EQ(sink.stacks.at(static_cast<std::size_t>(record.occupants.front().stack_id) - 1).front(), "mem_cgroup_css_rstat_flush");
+}
+
 TEST_F(AssemblerTest, NamesSystemCallFileAndTheCodeUnderNestedInterrupts) {
   trace_task reader = task(4121, "cadvisor", reading_stack);
   reader.syscall_number = 0;

@@ -2,9 +2,9 @@
 #ifndef STALLSCOPE_TRACE_PROBE_PACKETS_BPF_H
 #define STALLSCOPE_TRACE_PROBE_PACKETS_BPF_H
 
-/* Follows the probes' own packets through receive queues: recognises them by their ICMP identifier, and tells when each was put
- * into a queue and when the network stack began with it. A packet of anybody else costs two comparisons, or one short read if it is
- * IPv4 and short. */
+/* Follows the probes' own packets through receive queues: recognises them by their ICMP identifier or the mark of their initial
+ * sequence number, and tells when each was put into a queue and when the network stack began with it. A packet of anybody else
+ * costs two comparisons, or one short read if it is IPv4 and short; where SYNs are followed, a second if it is short TCP. */
 
 #include "bpf/kernel_types.h"
 
@@ -12,6 +12,7 @@
 #include <bpf/bpf_endian.h>
 #include <bpf/bpf_helpers.h>
 
+#include "evidence/syn_mark.h"
 #include "trace/events.bpf.h"
 #include "trace/task.bpf.h"
 #include "trace/wait_record.h"
@@ -20,14 +21,22 @@
 #define IPPROTO_ICMP 1
 #define ICMP_ECHO 8
 #define ICMP_ECHOREPLY 0
-/* A probe has 44 bytes, IP header included. This leaves room for IP options and for what links and hosts pad. */
+#define IPPROTO_TCP 6
+/* Flags of a TCP header. */
+#define TCP_SYN 0x02
+#define TCP_RST 0x04
+#define TCP_ACK 0x10
+/* A probe has 44 or 56 bytes, IP header included. This leaves room for IP options and for what links and hosts pad. */
 #define LONGEST_PROBE_BYTES 256
 
-/* Identifier of our echo requests, network order; watched only when set. */
+/* Identifier of our echo requests, network order. */
 const volatile __u16 icmp_identifier = 0;
-const volatile __u8 watch_probes = 0;
+const volatile __u8 watch_echoes = 0;
+const volatile __u64 syn_token = 0;
+const volatile __u8 watch_syns = 0;
 
-/* When a probe's packet was put into a queue, by sequence, direction and interface. Bounded: 65,536 outstanding packets. */
+/* When a probe's packet was put into a queue, by the lower bits of its sequence, direction and interface. Bounded: 65,536
+ * outstanding packets. */
 struct probe_key {
   __u32 ifindex;
   __u16 sequence;
@@ -41,6 +50,56 @@ struct {
   __type(value, __u64);
 } enqueue_times SEC(".maps");
 
+static __always_inline bool is_echo(const unsigned char* data, struct probe_key* key) {
+  struct {
+    __u8 type;
+    __u8 code;
+    __u16 checksum;
+    __u16 identifier;
+    __u16 sequence;
+  } icmp;
+
+  if (!watch_echoes || bpf_probe_read_kernel(&icmp, sizeof(icmp), data) || icmp.identifier != icmp_identifier ||
+      (icmp.type != ICMP_ECHO && icmp.type != ICMP_ECHOREPLY))
+    return false;
+  key->sequence = bpf_ntohs(icmp.sequence);
+  key->is_reply = icmp.type == ICMP_ECHOREPLY;
+  return true;
+}
+
+/* A SYN of ours, or the SYN-ACK or reset that acknowledges it (RFC 9293, 3.10.7.1: a reset of a SYN does). */
+static __always_inline bool is_syn(const unsigned char* data, struct probe_key* key) {
+  struct {
+    __u16 from_port;
+    __u16 to_port;
+    __u32 sequence;
+    __u32 acknowledged;
+    __u8 header_words;
+    __u8 flags;
+    __u16 window;
+  } tcp;
+  __u32 mark;
+
+  if (!watch_syns || bpf_probe_read_kernel(&tcp, sizeof(tcp), data))
+    return false;
+  switch (tcp.flags & (TCP_SYN | TCP_RST | TCP_ACK)) {
+    case TCP_SYN:
+      mark = bpf_ntohl(tcp.sequence);
+      break;
+    case TCP_SYN | TCP_ACK:
+    case TCP_RST | TCP_ACK:
+      mark = bpf_ntohl(tcp.acknowledged) - 1;
+      break;
+    default:
+      return false;
+  }
+  if (mark != syn_mark(syn_token, mark))
+    return false;
+  key->sequence = (__u16)mark;
+  key->is_reply = (tcp.flags & TCP_ACK) != 0;
+  return true;
+}
+
 /* Whether the packet is one of our probes; fills sequence and direction. Both hooks see skb->data at the network header:
  * eth_type_trans has pulled the link header. */
 static __always_inline bool is_probe(struct sk_buff* skb, struct probe_key* key) {
@@ -53,26 +112,17 @@ static __always_inline bool is_probe(struct sk_buff* skb, struct probe_key* key)
     __u8 ttl;
     __u8 protocol;
   } ip;
-  struct {
-    __u8 type;
-    __u8 code;
-    __u16 checksum;
-    __u16 identifier;
-    __u16 sequence;
-  } icmp;
   unsigned char* data;
 
-  if (!watch_probes || skb->len > LONGEST_PROBE_BYTES || skb->protocol != bpf_htons(ETH_P_IP))
+  if (!(watch_echoes || watch_syns) || skb->len > LONGEST_PROBE_BYTES || skb->protocol != bpf_htons(ETH_P_IP))
     return false;
   data = skb->data;
-  if (bpf_probe_read_kernel(&ip, sizeof(ip), data) || ip.protocol != IPPROTO_ICMP || (ip.fragment & bpf_htons(0x1fff)))
+  if (bpf_probe_read_kernel(&ip, sizeof(ip), data) || (ip.fragment & bpf_htons(0x1fff)))
     return false;
-  if (bpf_probe_read_kernel(&icmp, sizeof(icmp), data + (ip.version_and_words & 0xf) * 4) || icmp.identifier != icmp_identifier ||
-      (icmp.type != ICMP_ECHO && icmp.type != ICMP_ECHOREPLY))
+  data += (ip.version_and_words & 0xf) * 4;
+  if (!(ip.protocol == IPPROTO_ICMP && is_echo(data, key)) && !(ip.protocol == IPPROTO_TCP && is_syn(data, key)))
     return false;
   key->ifindex = skb->dev->ifindex;
-  key->sequence = bpf_ntohs(icmp.sequence);
-  key->is_reply = icmp.type == ICMP_ECHOREPLY;
   key->pad = 0;
   return true;
 }

@@ -81,6 +81,17 @@ KernelStack interrupted_stack(std::span<const std::uint64_t> addresses, const Sy
   return stack;
 }
 
+KernelStack raw_stack(std::span<const std::uint64_t> addresses, const SymbolLookup& lookup) {
+  KernelStack stack;
+  for (auto address = addresses.rbegin(); address != addresses.rend(); ++address) {
+    if (const std::string_view function = lookup(*address); !function.empty()) {
+      stack.frames.emplace_back(function);
+    }
+  }
+  stack.in_system_call = leads_to_system_call(stack.frames);
+  return stack;
+}
+
 KernelStack plain_stack(std::span<const std::uint64_t> addresses, const SymbolLookup& lookup) {
   KernelStack stack;
   stack.frames = names(addresses, lookup);

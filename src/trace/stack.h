@@ -34,4 +34,8 @@ struct KernelStack {
 /// interrupt and the program that takes the sample.
 [[nodiscard]] KernelStack plain_stack(std::span<const std::uint64_t> addresses, const SymbolLookup& lookup);
 
+/// What was found on a stack that was read raw, `addresses` from its outermost word inwards. Addresses that no symbol is known for
+/// are left out.
+[[nodiscard]] KernelStack raw_stack(std::span<const std::uint64_t> addresses, const SymbolLookup& lookup);
+
 }  // namespace stallscope::trace

@@ -28,6 +28,8 @@ struct TracerOptions {
   std::int64_t wait_threshold_ns = 1'000'000;
   /// Follow the echo requests with this ICMP identifier (host order) and their replies.
   std::optional<std::uint16_t> icmp_identifier;
+  /// Follow the SYNs marked with this token (evidence/syn_mark.h) and what answers them.
+  std::optional<std::uint64_t> syn_token;
   /// A power of two; a wait takes about 3 KiB.
   std::uint32_t ring_buffer_bytes = 8U << 20U;
   /// Period of the CPU clock samples, which also bounds how exactly the start of an interrupts-off stretch is known.

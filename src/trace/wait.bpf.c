@@ -15,7 +15,9 @@
  */
 #include "bpf/compat.bpf.h"
 #include "bpf/kernel_types.h"
+#include "trace/cpu_state.bpf.h"
 #include "trace/events.bpf.h"
+#include "trace/other_cpu.bpf.h"
 #include "trace/probe_packets.bpf.h"
 #include "trace/softirq_threads.bpf.h"
 #include "trace/task.bpf.h"
@@ -26,58 +28,11 @@
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 #define NET_RX_SOFTIRQ 3
-const volatile __u64 threshold_ns = 1000000;
 /* net.core.netdev_budget and netdev_budget_usecs: where one NET_RX run ends although there is more. */
 const volatile __u64 budget_packets = 300;
 const volatile __u64 budget_ns = 2000000;
 /* After a wait, a NET_RX run that begins within this time is the one that releases what had waited. */
 #define RELEASE_WINDOW_NS 1000000
-
-struct cpu_state {
-  /* Last sign that this CPU served interrupts or switched tasks. */
-  __u64 alive_ns;
-  /* Oldest NET_RX raise not yet served, 0 for none. */
-  __u64 rx_raised_ns;
-  __u64 rx_entered_ns;
-  __u64 rx_packets;
-  /* What its NAPI polls have processed, and whether one of them had to leave off with more to do. */
-  __u64 rx_work;
-  __u64 rx_left_off;
-  /* Start of the first of NET_RX runs in a row that ended with more to do, 0 for none. */
-  __u64 squeezed_since_ns;
-  __u64 squeezed_packets;
-  /* Another vector running since, 0 for none; and the one that ran longest since the raise. */
-  __u64 vector_entered_ns;
-  __u64 longest_vector_ns;
-  __s32 longest_vector;
-  __u32 pad;
-  /* This CPU's ksoftirqd became runnable then, 0 when it is not waiting. */
-  __u64 ksoftirqd_woken_ns;
-  /* Taken from the flush hooks. */
-  __u64 flush_locked_ns;
-  /* The last wait, until its release and its steal time are known. */
-  __u64 wait_number;
-  __u64 release_number;
-  __u64 release_until_ns;
-  __u64 steal_number; /* 0: nothing to report */
-  __u64 steal_before_ns;
-  __u64 steal_clock_ns;
-  /* What had been stolen when a sample last found nothing waiting, 0 before the first. */
-  __u64 steal_quiet_ns;
-};
-
-struct {
-  __uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-  __uint(max_entries, 1);
-  __type(key, __u32);
-  __type(value, struct cpu_state);
-} cpu_states SEC(".maps");
-
-static __always_inline struct cpu_state* this_cpu(void) {
-  __u32 zero = 0;
-
-  return bpf_map_lookup_elem(&cpu_states, &zero);
-}
 
 static __always_inline struct trace_wait* begin_wait(struct cpu_state* state, __u32 kind) {
   struct trace_wait* wait = bpf_ringbuf_reserve(&events, sizeof(*wait), 0);
@@ -146,6 +101,9 @@ int BPF_PROG(on_hrtimer_expire, struct hrtimer* timer, void* base_now) {
     report_steal(state);
   silent_since = state->alive_ns;
   state->alive_ns = now;
+  /* Here and not in the CPU clock's program, which perf does not always call on an idle CPU. */
+  if (now >= state->next_look_ns)
+    look_at_another_cpu(state, now);
   if (!silent_since || now - silent_since < threshold_ns)
     return 0;
   /* Soft timers expire in a softirq: being late says nothing about hard interrupts. */
@@ -336,6 +294,7 @@ int BPF_PROG(on_sched_switch, bool preempt, struct task_struct* prev, struct tas
   if (!state)
     return 0;
   state->alive_ns = now;
+  state->running = (__u64)next;
   /* Another took its place while it had work to do. */
   if (preempt && softirq_thread(prev) == TRACE_THREAD_NAPI)
     napi_thread_waits(prev, bpf_get_smp_processor_id(), now);
@@ -361,13 +320,29 @@ int BPF_PROG(on_sched_switch, bool preempt, struct task_struct* prev, struct tas
   return 0;
 }
 
+static __always_inline void report_sample(void* ctx, __u64 now, __u32 from_nmi) {
+  struct task_struct* task = (void*)bpf_get_current_task();
+  struct trace_sample* sample = bpf_ringbuf_reserve(&events, sizeof(*sample), 0);
+
+  if (!sample) {
+    count_lost();
+    return;
+  }
+  sample->kind = TRACE_SAMPLE;
+  sample->cpu = bpf_get_smp_processor_id();
+  sample->time_ns = now;
+  sample->preempt_count = compat_preempt_count(task);
+  sample->from_nmi = from_nmi;
+  describe_task(&sample->task, task);
+  sample->task.stack_bytes = bpf_get_stack(ctx, sample->task.stack, sizeof(sample->task.stack), 0);
+  submit_event(sample);
+}
+
 /* Who has the CPU, kept only while something has been waiting for half the threshold: then the culprit is caught in the act. */
 SEC("perf_event")
 int on_cpu_clock(void* ctx) {
   struct cpu_state* state = this_cpu();
   __u64 patience = threshold_ns / 2;
-  __u32 cpu = bpf_get_smp_processor_id();
-  struct trace_sample* sample;
   struct compat_steal steal;
   __u64 napi_since;
   __u64 now;
@@ -375,7 +350,7 @@ int on_cpu_clock(void* ctx) {
   if (!state)
     return 0;
   now = bpf_ktime_get_ns();
-  napi_since = napi_waiting_since(cpu);
+  napi_since = napi_waiting_since(bpf_get_smp_processor_id());
   if (!(state->rx_raised_ns && now - state->rx_raised_ns > patience) &&
       !(state->rx_entered_ns && now - state->rx_entered_ns > patience) &&
       !(state->squeezed_since_ns && now - state->squeezed_since_ns > patience) &&
@@ -385,19 +360,21 @@ int on_cpu_clock(void* ctx) {
     state->steal_quiet_ns = steal.stolen_ns;
     return 0;
   }
-  sample = bpf_ringbuf_reserve(&events, sizeof(*sample), 0);
-  if (!sample) {
-    count_lost();
+  report_sample(ctx, now, 0);
+  return 0;
+}
+
+/* The same by a hardware counter, whose interrupt (an NMI) comes even while hard IRQs are off: it samples what the clock cannot. */
+SEC("perf_event")
+int on_hardware_cycles(void* ctx) {
+  struct cpu_state* state = this_cpu();
+  __u64 now;
+
+  if (!state)
     return 0;
-  }
-  sample->kind = TRACE_SAMPLE;
-  sample->cpu = cpu;
-  sample->time_ns = now;
-  sample->preempt_count = compat_preempt_count((void*)bpf_get_current_task());
-  sample->pad = 0;
-  describe_task(&sample->task, (void*)bpf_get_current_task());
-  sample->task.stack_bytes = bpf_get_stack(ctx, sample->task.stack, sizeof(sample->task.stack), 0);
-  submit_event(sample);
+  now = bpf_ktime_get_ns();
+  if (state->alive_ns && now > state->alive_ns && now - state->alive_ns > SILENT_PERIODS * sample_period_ns)
+    report_sample(ctx, now, 1);
   return 0;
 }
 

@@ -31,6 +31,7 @@ enum trace_kind {
   TRACE_FLUSH = 8,
   TRACE_PACKET = 9,
   TRACE_BUDGET = 10,
+  TRACE_GLIMPSE = 11,
 };
 
 /* `vector` of TRACE_THREAD_LATE: no vector held it up, so it says which thread waited. */
@@ -49,6 +50,8 @@ enum trace_task_flag {
   /* Found in user space, with nothing of the kernel on its stack. */
   TRACE_TASK_IN_USER_SPACE = 8,
   TRACE_TASK_CGROUP_UNKNOWN = 16,
+  /* So far gone that it has no pid any more: 0 does not mean the idle task. */
+  TRACE_TASK_EXITING = 32,
 };
 
 /* A task as it was when the record was made. */
@@ -89,8 +92,20 @@ struct trace_sample {
   __u32 cpu;
   __u64 time_ns;
   __s32 preempt_count; /* of what the sample interrupted, and the interrupt itself; negative: not known */
-  __u32 pad;
+  __u32 from_nmi;      /* taken although hard IRQs were off */
   struct trace_task task;
+};
+
+/* TRACE_GLIMPSE: what another CPU saw on the stack of one that served no interrupts. */
+#define TRACE_GLIMPSE_ADDRESSES 64
+struct trace_glimpse {
+  __u32 kind;
+  __u32 cpu; /* the silent one */
+  __u64 time_ns;
+  __s32 pid;
+  __u32 address_count;
+  char comm[TRACE_COMM_BYTES];
+  __u64 addresses[TRACE_GLIMPSE_ADDRESSES]; /* outermost first; not all need be of calls still under way */
 };
 
 /* TRACE_RELEASE: the first NET_RX run after a wait delivered this many packets. */
@@ -152,6 +167,7 @@ enum trace_counter {
 static_assert(sizeof(struct trace_task) == 96 + (8 * TRACE_STACK_FRAMES) + (2 * TRACE_PATH_BYTES));
 static_assert(sizeof(struct trace_wait) == 56 + sizeof(struct trace_task));
 static_assert(sizeof(struct trace_sample) == 24 + sizeof(struct trace_task));
+static_assert(sizeof(struct trace_glimpse) == 40 + (8 * TRACE_GLIMPSE_ADDRESSES));
 static_assert(sizeof(struct trace_release) == 24);
 static_assert(sizeof(struct trace_steal) == 24);
 static_assert(sizeof(struct trace_flush) == 56 + TRACE_PATH_BYTES);

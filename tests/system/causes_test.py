@@ -1,16 +1,20 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""What the lab causes and the report has to tell apart: two causes at once, and a server that its CPU quota makes late.
+"""What the lab causes and the report has to tell apart: two causes at once, a server that its CPU quota makes late, and what SYNs
+wait for.
 
     causes_test.py STALLSCOPE
 
 Needs root, two CPUs and a kernel that the doctor calls ready. Exits with 77 and the reason where that is missing.
 """
+import contextlib
 import json
 import os
 import pathlib
 import re
 import signal
+import socket
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -65,11 +69,11 @@ class Lab:
         return [line for line in self.lines if line["type"] == "stall"]
 
 
-def diagnose(stallscope, directory, seconds):
+def diagnose(stallscope, directory, seconds, *arguments, target=(TARGET, "--netns", "stallscope-client")):
     """The report as JSON and as text."""
     bundle = str(pathlib.Path(directory, "run.stall"))
-    recorded = subprocess.run([stallscope, "diagnose", TARGET, "--netns", "stallscope-client", "--probe-cpu", "1",
-                               "--for", f"{seconds}s", "--out", bundle, "--json"], capture_output=True, text=True, timeout=300)
+    recorded = subprocess.run([stallscope, "diagnose", *target, "--probe-cpu", "1", "--for", f"{seconds}s", "--out", bundle, "--json",
+                               *arguments], capture_output=True, text=True, timeout=300)
     expect(recorded.returncode in (0, 1), f"diagnose failed ({recorded.returncode}): {recorded.stderr}")
     text = subprocess.run([stallscope, "report", bundle], capture_output=True, text=True, timeout=60).stdout
     return json.loads(recorded.stdout), text
@@ -148,6 +152,51 @@ def check_not_throttled(stallscope, directory):
     return "not throttled: no finding"
 
 
+def packets_by_leg(directory):
+    """Of how many probes the kernel saw a packet, by the direction it went."""
+    with contextlib.closing(sqlite3.connect(pathlib.Path(directory, "run.stall"))) as bundle:
+        sent = bundle.execute("SELECT count(*) FROM probe").fetchone()[0]
+        legs = dict(bundle.execute("SELECT leg, count(DISTINCT sequence) FROM packet WHERE sequence IN (SELECT sequence FROM probe) "
+                                   "GROUP BY leg"))
+    return sent, legs
+
+
+def check_syns(stallscope, directory):
+    """To a port that nobody listens on: resets answer them."""
+    with Lab(stallscope, "irq-off-section", "--length", "100ms", "--period", "1s") as lab:
+        report, text = diagnose(stallscope, directory, 5, "--tcp", "4711")
+        truths = lab.stop()
+    run = report["run"]
+    inside = [t for t in truths if t["start_ns"] > run["start_ns"] + EDGE_NS and t["end_ns"] < run["end_ns"] - EDGE_NS]
+    expect(len(inside) >= 2, f"only {len(inside)} whole stalls fell into the recording")
+    for truth in inside:
+        found = [index for index, stall in enumerate(report["stalls"]) if overlaps(stall, truth)]
+        expect(found, f"the stall at {truth['start_ns']} was not found")
+        longest = max(found, key=lambda index: report["stalls"][index]["length_ns"])
+        cause = first_cause(report, longest)
+        expect(cause == "irq-off-section", f"the stall at {truth['start_ns']} was blamed on {cause}")
+        held = report["stalls"][longest]["held"]
+        expect(held and held["count"] >= 5, f"SYNs every 10 ms, and of 100 ms were held: {held}")
+    expect("TCP SYNs to port 4711" in " ".join(text.split()), f"the report does not say what was sent:\n{text}")
+    sent, legs = packets_by_leg(directory)
+    expect(min(legs.get(leg, 0) for leg in ("request", "reply")) >= 0.99 * sent, f"{sent} SYNs, seen on their way: {legs}")
+    # What another CPU saw while the interrupts were off.
+    hints = [sample for wait in report["waits"] if wait["mode"] == "hard_irqs_off"
+             for sample in wait["samples"] if sample["sample_count"] == 0 and sample["comm"] == "lab-irqs-off"]
+    expect(hints and any("do_syscall_64" in (hint["stack"] or []) for hint in hints), f"no CPU looked at the silent one: {hints}")
+    return f"SYNs: {sent} sent, {legs}, {len(hints)} looks at a silent CPU"
+
+
+def check_open_port(stallscope, directory):
+    with socket.create_server(("127.0.0.1", 0), backlog=16) as server:
+        port = server.getsockname()[1]
+        report, _ = diagnose(stallscope, directory, 2, "--tcp", str(port), target=("127.0.0.1",))
+    expect(report["probes"]["lost"] == 0, f"{report['probes']}")
+    sent, legs = packets_by_leg(directory)
+    expect(min(legs.get(leg, 0) for leg in ("request", "reply")) >= 0.99 * sent, f"{sent} SYNs, seen on their way: {legs}")
+    return f"open port: {sent} SYNs, {legs}"
+
+
 def main():
     stallscope = os.path.abspath(sys.argv[1])
     if os.geteuid() != 0 or os.cpu_count() < 2:
@@ -156,7 +205,7 @@ def main():
     if subprocess.run([stallscope, "doctor"], capture_output=True).returncode == 2:
         print("cannot run: the doctor finds this kernel not observable")
         return CANNOT_RUN
-    for check in (check_throttled, check_not_throttled, check_pair):
+    for check in (check_open_port, check_syns, check_throttled, check_not_throttled, check_pair):
         with tempfile.TemporaryDirectory(prefix="stallscope-test-") as directory:
             try:
                 print(check(stallscope, directory), flush=True)

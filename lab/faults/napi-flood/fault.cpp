@@ -3,9 +3,11 @@
 
 #include <algorithm>
 #include <array>
+#include <limits>
 #include <memory>
 #include <string>
 
+#include "base/units.h"
 #include "lab/culprit.h"
 #include "lab/flood.h"
 #include "lab/undo.h"
@@ -16,47 +18,66 @@ namespace {
 using base::Result;
 using base::Status;
 
-/// What a packet takes to be received and forwarded on a machine of 2023, about.
-constexpr std::int64_t packet_ns = 1'800;
-constexpr std::int64_t default_packets_count = 20'000;
-constexpr std::int64_t most_packets_count = 50'000;
+constexpr std::int64_t least_packets_count = 1'000;
+/// Each takes 1 KB of memory while it waits.
+constexpr std::int64_t most_packets_count = 20'000;
+/// With fewer, a packet is received as fast as it is sent; with more the machine itself would suffer.
+constexpr std::int64_t least_hops_count = 3;
+constexpr std::int64_t most_hops_count = 63;
 
-constexpr std::array<Parameter, 2> parameters = {{
-    {.name = "packets",
-     .help = "Packets that arrive at once; the last waits for all others",
-     .default_value = default_packets_count,
-     .minimum = 1'000,
-     .maximum = most_packets_count,
-     .reason_for_bounds = "Each takes 1 KB of memory while it waits."},
-    {.name = "hops",
-     .help = "How often each is received, as in a routing loop; rounded up to an odd number",
-     .default_value = 5,
-     .minimum = 1,
-     .maximum = 63,
-     .reason_for_bounds = "With more the machine itself would suffer."},
+constexpr std::array<Parameter, 1> parameters = {{
+    {.name = "length",
+     .help = "How long the last packet waits for all others, about; how many packets that takes here is measured",
+     .kind = ParameterKind::duration,
+     .default_value = 100 * base::ns_per_ms,
+     .minimum = 5 * base::ns_per_ms,
+     .maximum = base::ns_per_s,
+     .reason_for_bounds = "For longer more packets would have to wait than a queue should hold."},
 }};
 
 Settings settings_for(std::int64_t length_ns) {
-  // Several hops, so that receiving takes longer than sending.
-  constexpr std::int64_t least_hops_count = 3;
-  const std::int64_t packets_count =
-      std::clamp(length_ns / (least_hops_count * packet_ns), parameters[0].minimum, default_packets_count);
-  return {{"packets", packets_count},
-          {"hops", std::clamp(length_ns / (packets_count * packet_ns), parameters[1].minimum, parameters[1].maximum)}};
+  return {{"length", length_ns}};
+}
+
+struct FloodSize {
+  std::int64_t packets_count = 0;
+  std::int64_t hops_count = 0;
+};
+
+/// What takes about `length_ns` on this machine: a flood too short for anybody to notice tells how long a hop takes.
+Result<FloodSize> size_for(Flood& flood, std::int64_t length_ns) {
+  constexpr int trials_count = 5;
+  std::int64_t fastest_ns = std::numeric_limits<std::int64_t>::max();
+  for (int trial = 0; trial < trials_count; ++trial) {
+    const Result<Stall> stall = flood.send(least_packets_count, least_hops_count);
+    if (!stall) {
+      return stall.error();
+    }
+    fastest_ns = std::min(fastest_ns, stall->end_ns - stall->start_ns);
+  }
+  const double hop_ns =
+      std::max(1.0, static_cast<double>(fastest_ns) / static_cast<double>(least_packets_count * least_hops_count));
+  const auto receptions_count = static_cast<std::int64_t>(static_cast<double>(length_ns) / hop_ns);
+  const std::int64_t packets_count = std::clamp(receptions_count / least_hops_count, least_packets_count, most_packets_count);
+  return FloodSize{packets_count, std::clamp(receptions_count / packets_count, least_hops_count, most_hops_count)};
 }
 
 Result<PreparedCulprit> prepare(const RunOptions& options) {
   // Few enough for NET_RX to be done with them before anybody notices.
-  constexpr std::int64_t healthy_packets_count = 100;
+  constexpr FloodSize healthy{.packets_count = 100, .hops_count = least_hops_count};
   Result<Flood> made = Flood::make(options.cpu);
   if (!made) {
     return made.error();
   }
   const auto flood = std::make_shared<Flood>(std::move(*made));
-  const std::int64_t packets_count = options.healthy ? healthy_packets_count : options.settings.value(parameters[0]);
-  const std::int64_t hops_count = options.settings.value(parameters[1]) | 1;
-  return PreparedCulprit{[=]() -> Result<Turn> {
-    Result<Stall> stall = flood->send(packets_count, hops_count);
+  Result<FloodSize> size = options.healthy ? healthy : size_for(*flood, options.settings.value(parameters[0]));
+  if (!size) {
+    return size.error();
+  }
+  // Even, they would end at the sender.
+  size->hops_count |= 1;
+  return PreparedCulprit{[flood, size = *size]() -> Result<Turn> {
+    Result<Stall> stall = flood->send(size.packets_count, size.hops_count);
     if (!stall) {
       return stall.error();
     }

@@ -166,8 +166,10 @@ std::vector<Suspect> suspects(const Context& context, const std::vector<Claim>& 
 }
 
 std::string task_name(const Occupant& occupant) {
-  return occupant.pid == 0 ? "the idle task"
-                           : fmt::format("{} (pid {})", occupant.comm, occupant.tgid != 0 ? occupant.tgid : occupant.pid);
+  if (occupant.pid == 0) {
+    return occupant.is_idle() ? "the idle task" : "an exiting thread";
+  }
+  return fmt::format("{} (pid {})", occupant.comm, occupant.tgid != 0 ? occupant.tgid : occupant.pid);
 }
 
 std::string name_suspects(const std::vector<Suspect>& found) {

@@ -10,6 +10,7 @@
 
 #include "base/numbers.h"
 #include "base/text.h"
+#include "evidence/records.h"
 
 namespace stallscope::trace::perf {
 namespace {
@@ -91,6 +92,11 @@ TaskNames::Names TaskNames::read(std::int32_t tid) const {
 }
 
 void TaskNames::describe(trace_task& task, std::uint32_t cpu) {
+  if ((task.flags & TRACE_TASK_EXITING) != 0U) {
+    task.flags |= TRACE_TASK_CGROUP_UNKNOWN;
+    evidence::Occupant::exiting_comm.copy(task.comm, sizeof(task.comm) - 1);
+    return;
+  }
   Names idle{fmt::format("swapper/{}", cpu), "/", true, true};
   auto known = read_.find(task.pid);
   if (task.pid != 0 && known == read_.end()) {

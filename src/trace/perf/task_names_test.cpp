@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "evidence/records.h"
 #include "host/fake_tree.h"
 
 namespace stallscope::trace::perf {
@@ -26,6 +27,16 @@ TEST(MemoryCgroup, IsThatOfTheMemoryControllerOrElseTheUnifiedOne) {
   EXPECT_EQ(memory_cgroup_of("0::/system.slice/cron.service\n"), "/system.slice/cron.service");
   EXPECT_EQ(memory_cgroup_of("4:memory:/gone (deleted)\n"), "/gone");
   EXPECT_EQ(memory_cgroup_of("1:name=systemd:/a\nnonsense\n"), "");
+}
+
+TEST(TaskNames, TellsAnExitingThreadFromTheIdleTask) {
+  host::FakeTree tree;
+  TaskNames names(tree.files());
+  trace_task exiting{};
+  exiting.flags = TRACE_TASK_EXITING;
+  names.describe(exiting, 1);
+  EXPECT_EQ(std::string_view(exiting.comm), evidence::Occupant::exiting_comm);
+  EXPECT_STREQ(described(names, 0).comm, "swapper/1");
 }
 
 TEST(TaskNames, ReadsNameCgroupAndKind) {

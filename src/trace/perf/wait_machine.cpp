@@ -244,10 +244,14 @@ void WaitMachine::emit_release(const CpuState& cpu, std::uint32_t cpu_number) {
 }
 
 void WaitMachine::describe(const Event& event, trace_task& task) const {
-  task.pid = event.tid;
-  task.tgid = event.tgid;
+  // A thread that exits is without a number at its end: perf says -1 (perf_event_pid_type, kernel/events/core.c).
+  task.pid = std::max(event.tid, 0);
+  task.tgid = std::max(event.tgid, 0);
   task.syscall_number = -1;
   task.flags = TRACE_TASK_CALL_BY_STACK;
+  if (event.tid < 0) {
+    task.flags |= TRACE_TASK_EXITING;
+  }
   if (event.in_user_space) {
     task.flags |= TRACE_TASK_IN_USER_SPACE;
   }

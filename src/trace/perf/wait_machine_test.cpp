@@ -81,6 +81,22 @@ class WaitMachineTest : public testing::Test {
                       [](const Event& seen, trace_task& task) { ("task-" + std::to_string(seen.tid)).copy(task.comm, 15); }};
 };
 
+TEST_F(WaitMachineTest, DoesNotTakeAnExitingThreadForTheIdleTask) {
+  samples(begin_ns, begin_ns + (5 * ms));
+  running = -1;  // perf's word for a thread whose pid is gone
+  functions = {"_raw_spin_unlock_irq", "wait_task_zombie", "do_exit"};
+  sample(begin_ns + (24 * ms));
+  running = 101;
+  functions.clear();
+  samples(begin_ns + (25 * ms), begin_ns + (30 * ms));
+
+  const WaitRecord wait = only_wait();
+  EXPECT_EQ(wait.mode, WaitMode::hard_irqs_off) << "and not the hypervisor's doing";
+  ASSERT_EQ(wait.occupants.size(), 1U);
+  EXPECT_EQ(wait.occupants.front().pid, 0) << "a bundle refuses another";
+  EXPECT_EQ(wait.occupants.front().tgid, 0);
+}
+
 TEST_F(WaitMachineTest, TakesAGapBetweenSamplesForInterruptsOff) {
   samples(begin_ns, begin_ns + (5 * ms));
   functions = {"_raw_spin_unlock_irqrestore", "write_null", "vfs_write", "ksys_write", "do_syscall_64"};
