@@ -85,8 +85,10 @@ TEST(Text, calls_what_another_cpu_saw_a_hint) {
 TEST(Text, says_what_was_sent) {
   Evidence evidence = many_stalls(1);
   EXPECT_THAT(render_as_text(evidence), HasSubstr(" ICMP echoes, "));
-  evidence.flows = {{.id = 1, .kind = evidence::ProbeKind::tcp_syn, .target_port = 443},
-                    {.id = 2, .kind = evidence::ProbeKind::tcp_syn, .target_port = 443}};
+  evidence::FlowRecord syns;
+  syns.kind = evidence::ProbeKind::tcp_syn;
+  syns.target_port = 443;
+  evidence.flows = {syns, syns};
   EXPECT_THAT(render_as_text(evidence), HasSubstr(" TCP SYNs to port 443, "));
   evidence.flows.back().target_port = 80;
   EXPECT_THAT(render_as_text(evidence), HasSubstr(" probes, "));

@@ -84,7 +84,8 @@ KernelStack interrupted_stack(std::span<const std::uint64_t> addresses, const Sy
 KernelStack raw_stack(std::span<const std::uint64_t> addresses, const SymbolLookup& lookup) {
   KernelStack stack;
   for (auto address = addresses.rbegin(); address != addresses.rend(); ++address) {
-    if (const std::string_view function = lookup(*address); !function.empty()) {
+    const std::string_view function = lookup(*address);
+    if (!function.empty() && (stack.frames.empty() || stack.frames.back() != function)) {
       stack.frames.emplace_back(function);
     }
   }

@@ -35,7 +35,7 @@ struct KernelStack {
 [[nodiscard]] KernelStack plain_stack(std::span<const std::uint64_t> addresses, const SymbolLookup& lookup);
 
 /// What was found on a stack that was read raw, `addresses` from its outermost word inwards. Addresses that no symbol is known for
-/// are left out.
+/// are left out; of several in one function in a row, which calls from there have left, one is kept.
 [[nodiscard]] KernelStack raw_stack(std::span<const std::uint64_t> addresses, const SymbolLookup& lookup);
 
 }  // namespace stallscope::trace
