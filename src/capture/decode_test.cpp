@@ -11,9 +11,16 @@ namespace {
 using namespace testing;
 
 
-Decoded decoded(const Buffer& packet, std::uint32_t link = link_type::ethernet) {
-  Decoded out;
-  decode(packet, link, out);
+/// Keeps the packet, into which the result points.
+struct DecodedPacket : Decoded {
+  Buffer bytes;
+};
+
+DecodedPacket decoded(const Buffer& packet, std::uint32_t link = link_type::ethernet) {
+  DecodedPacket out;
+  // A buffer of just this size, so that the sanitizer sees a byte too many.
+  out.bytes = Buffer(packet.begin(), packet.end());
+  decode(out.bytes, link, out);
   return out;
 }
 
@@ -59,7 +66,7 @@ TEST(Decode, Ipv6WithExtensionHeaders) {
   Buffer extended = {44, 0, 0, 0, 0, 0, 0, 0};  // hop-by-hop, then a fragment header:
   append(extended, {6, 0, 0, 1, 0, 0, 0, 9});   // the first fragment
   append(extended, tcp(40'000, 443, 1000, 0, 0x02, 77));
-  const Decoded out = decoded(ethernet(0x86dd, ipv6(1, 2, 0, extended)));
+  const DecodedPacket out = decoded(ethernet(0x86dd, ipv6(1, 2, 0, extended)));
   expect_syn(out);
   EXPECT_TRUE(out.fragment);
   EXPECT_EQ(out.inner().id, 9U);
@@ -73,7 +80,7 @@ TEST(Decode, Ipv6WithExtensionHeaders) {
 TEST(Decode, LaterFragmentsOfIpv4HaveNoTransport) {
   const Buffer body = tcp(40'000, 443, 1000, 0, 0x02);
   EXPECT_EQ(decoded(ipv4(client, server, 6, body, 0x2000), link_type::raw_ip).transport, Transport::tcp);
-  const Decoded later = decoded(ipv4(client, server, 6, body, 0x0005), link_type::raw_ip);
+  const DecodedPacket later = decoded(ipv4(client, server, 6, body, 0x0005), link_type::raw_ip);
   EXPECT_EQ(later.transport, Transport::none);
   EXPECT_TRUE(later.fragment);
 }
@@ -89,7 +96,7 @@ Buffer udp(std::uint16_t destination, const Buffer& payload) {
 }
 
 TEST(Decode, TunnelsKeepBothHeaders) {
-  const Decoded ipip = decoded(ipv4(1, 2, protocol::ipv4, syn()), link_type::raw_ip);
+  const DecodedPacket ipip = decoded(ipv4(1, 2, protocol::ipv4, syn()), link_type::raw_ip);
   expect_syn(ipip, 2);
   EXPECT_EQ(ipip.inner().inside, Tunnel::ip_in_ip);
   EXPECT_EQ(ipip.ip[0].source[3], 1);
@@ -102,7 +109,7 @@ TEST(Decode, TunnelsKeepBothHeaders) {
 
   Buffer vxlan = {8, 0, 0, 0, 0, 0, 1, 0};
   append(vxlan, ethernet(0x0800, syn()));
-  const Decoded in_vxlan = decoded(ipv4(1, 2, protocol::udp, udp(4789, vxlan)), link_type::raw_ip);
+  const DecodedPacket in_vxlan = decoded(ipv4(1, 2, protocol::udp, udp(4789, vxlan)), link_type::raw_ip);
   expect_syn(in_vxlan, 2);
   EXPECT_EQ(in_vxlan.inner().inside, Tunnel::vxlan);
 
@@ -111,14 +118,14 @@ TEST(Decode, TunnelsKeepBothHeaders) {
   expect_syn(decoded(ipv4(1, 2, protocol::udp, udp(6081, geneve)), link_type::raw_ip), 2);
 
   // A port alone makes no tunnel.
-  const Decoded plain = decoded(ipv4(1, 2, protocol::udp, udp(4789, Buffer(40, 0xff))), link_type::raw_ip);
+  const DecodedPacket plain = decoded(ipv4(1, 2, protocol::udp, udp(4789, Buffer(40, 0xff))), link_type::raw_ip);
   EXPECT_EQ(plain.ip_count, 1U);
   EXPECT_EQ(plain.transport, Transport::udp);
   EXPECT_EQ(plain.destination_port, 4789);
 }
 
 TEST(Decode, Echoes) {
-  const Decoded request = decoded(ipv4(client, server, 1, echo(8, 7, 9)), link_type::raw_ip);
+  const DecodedPacket request = decoded(ipv4(client, server, 1, echo(8, 7, 9)), link_type::raw_ip);
   EXPECT_EQ(request.transport, Transport::icmp_echo_request);
   EXPECT_EQ(request.echo_id, 7);
   EXPECT_EQ(request.echo_sequence, 9);
@@ -132,9 +139,8 @@ TEST(Decode, PacketsCutAtAnyByteAreSafeAndSaySo) {
   append(vxlan, ethernet(0x0800, syn()));
   const Buffer whole = ethernet(0x0800, ipv4(1, 2, protocol::udp, udp(4789, vxlan)));
   for (std::size_t size = 0; size < whole.size(); ++size) {
-    // A buffer of just this size, so that the sanitizer sees a byte too many.
     const Buffer cut(whole.begin(), whole.begin() + static_cast<std::ptrdiff_t>(size));
-    const Decoded out = decoded(cut);
+    const DecodedPacket out = decoded(cut);
     EXPECT_TRUE(out.truncated || out.transport == Transport::udp) << size;
   }
   expect_syn(decoded(whole), 2);
