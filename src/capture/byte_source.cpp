@@ -19,7 +19,7 @@
 namespace stallscope::capture {
 namespace {
 
-constexpr std::size_t stream_buffer_bytes = std::size_t{1} << 20U;
+constexpr std::size_t stream_buffer_bytes = std::size_t{256} << 10U;
 
 class MemorySource : public ByteSource {
  public:

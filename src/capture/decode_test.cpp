@@ -10,7 +10,6 @@ namespace {
 
 using namespace testing;
 
-
 /// Keeps the packet, into which the result points.
 struct DecodedPacket : Decoded {
   Buffer bytes;

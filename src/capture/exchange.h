@@ -39,8 +39,14 @@ struct Observation {
   evidence::AnswerKind answer = evidence::AnswerKind::none;
   /// How often the request was sent again before.
   std::uint8_t resent_count = 0;
+  /// By how much the request's time lies before that of packets which stand before it in the capture, in ms / 64 and at most a
+  /// second. Linux stamps a packet before it puts it into a CPU's backlog (net.core.netdev_tstamp_prequeue) and hands it to a
+  /// capture when it takes it out: a packet that waited there stands too late for its time.
+  std::uint16_t queued_ticks = 0;
 
   [[nodiscard]] bool answered() const { return answered_ns != not_answered; }
+  static constexpr std::int64_t ns_per_queued_tick = 15'625;
+  [[nodiscard]] std::int64_t queued_ns() const { return queued_ticks * ns_per_queued_tick; }
   [[nodiscard]] std::int64_t rtt_ns() const { return answered_ns - sent_ns; }
 };
 

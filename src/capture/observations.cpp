@@ -57,10 +57,7 @@ bool within(const std::vector<Stretch>& stretches, std::int64_t time_ns) {
 
 }  // namespace
 
-ObservationStore::ObservationStore() : least_rtt_ns_(host_places, std::numeric_limits<std::int64_t>::max()) {
-  previous_.reserve(block_size);
-  recent_.reserve(block_size);
-}
+ObservationStore::ObservationStore() : least_rtt_ns_(host_places, std::numeric_limits<std::int64_t>::max()) {}
 
 bool ObservationStore::is_notable(const Observation& observation) {
   if (!observation.answered()) {

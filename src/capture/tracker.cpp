@@ -22,8 +22,9 @@ struct alignas(64) Tracker::Entry {
   std::int64_t first_ns = 0;
   /// The last time it was sent, counted from the first.
   std::uint32_t resent_after_us = 0;
-  bool answered = false;
-  bool has_timestamp = false;
+  std::uint16_t queued_ticks = 0;
+  bool answered : 1 = false;
+  bool has_timestamp : 1 = false;
   std::uint8_t resent_count = 0;
 
   [[nodiscard]] std::int64_t last_ns() const { return first_ns + (std::int64_t{resent_after_us} * base::ns_per_us); }
@@ -35,6 +36,7 @@ struct Tracker::Step {
   std::int64_t time_ns = 0;
   std::uint32_t sequence = 0;
   std::uint32_t timestamp = 0;
+  std::uint16_t queued_ticks = 0;
   bool has_timestamp = false;
   evidence::AnswerKind answer = evidence::AnswerKind::none;
 };
@@ -45,7 +47,7 @@ __extension__ using Wide = unsigned __int128;
 
 /// Packets whose entries are fetched from memory at the same time. More than a CPU has outstanding fetches gains nothing.
 constexpr std::size_t batch_size = 32;
-constexpr std::size_t least_slots = std::size_t{1} << 14U;
+constexpr std::size_t least_slots = std::size_t{1} << 10U;
 /// Slots that a key may be in, from where its hash says on.
 constexpr std::size_t neighbourhood = 8;
 /// A host takes 200 ms at least to send something again; several interfaces of a host see a packet within less than this.
@@ -140,7 +142,7 @@ Tracker::Entry& Tracker::make_room(std::size_t slot) {
   if (!victim->answered) {
     ++counts_.forgotten_count;
     sink_.take({victim->key, victim->first_ns, Observation::not_answered, victim->sequence, evidence::AnswerKind::none,
-                victim->resent_count});
+                victim->resent_count, 0});
   }
   return *victim;
 }
@@ -152,7 +154,8 @@ bool Tracker::prepare(const Packet& packet, Decoded& decoded, Step& step) {
   counts_.fragment_count += decoded.fragment ? 1 : 0;
   counts_.tunnelled_count += decoded.ip_count > 1 ? 1 : 0;
   counts_.backwards_count += packet.time_ns < newest_ns_ ? 1 : 0;
-  newest_ns_ = packet.time_ns;
+  const std::int64_t queued_ns = std::max<std::int64_t>(newest_ns_ - packet.time_ns, 0);
+  newest_ns_ = std::max(newest_ns_, packet.time_ns);
   bool reverse = false;
   step.answer = evidence::AnswerKind::none;
   switch (decoded.transport) {
@@ -193,6 +196,8 @@ bool Tracker::prepare(const Packet& packet, Decoded& decoded, Step& step) {
   copy_address(step.key.far, reverse ? ip.source : ip.destination, ip.v6);
   step.key.v6 = ip.v6;
   step.time_ns = packet.time_ns;
+  step.queued_ticks = static_cast<std::uint16_t>(
+      std::min<std::int64_t>(queued_ns / Observation::ns_per_queued_tick, std::numeric_limits<std::uint16_t>::max()));
   step.slot = slot_of(step.key);
   __builtin_prefetch(&entries_[step.slot], 1);
   return true;
@@ -218,8 +223,8 @@ void Tracker::request(const Step& step) {
     }
   }
   if (entry != nullptr && !entry->answered) {
-    sink_.take(
-        {entry->key, entry->first_ns, Observation::not_answered, entry->sequence, evidence::AnswerKind::none, entry->resent_count});
+    sink_.take({entry->key, entry->first_ns, Observation::not_answered, entry->sequence, evidence::AnswerKind::none,
+                entry->resent_count, 0});
   }
   Entry& place = entry != nullptr ? *entry : make_room(step.slot);
   place.key = step.key;
@@ -227,6 +232,7 @@ void Tracker::request(const Step& step) {
   place.timestamp = step.timestamp;
   place.first_ns = step.time_ns;
   place.resent_after_us = 0;
+  place.queued_ticks = step.queued_ticks;
   place.answered = false;
   place.has_timestamp = step.has_timestamp;
   place.resent_count = 0;
@@ -248,10 +254,10 @@ void Tracker::answer(const Step& step) {
   entry->answered = true;
   if (!answers_first) {
     // The first was lost, or its answer was; that is not the time of the one that came.
-    sink_.take({entry->key, entry->first_ns, Observation::not_answered, entry->sequence, evidence::AnswerKind::none, 0});
+    sink_.take({entry->key, entry->first_ns, Observation::not_answered, entry->sequence, evidence::AnswerKind::none, 0, 0});
   }
-  sink_.take(
-      {entry->key, sent_ns, step.time_ns, entry->sequence, step.answer, answers_first ? std::uint8_t{0} : entry->resent_count});
+  sink_.take({entry->key, sent_ns, step.time_ns, entry->sequence, step.answer,
+              answers_first ? std::uint8_t{0} : entry->resent_count, entry->queued_ticks});
 }
 
 void Tracker::add(std::span<const Packet> packets) {
@@ -286,8 +292,8 @@ void Tracker::finish() {
   for (std::size_t slot = 0; slot <= mask_; ++slot) {
     const Entry& entry = entries_[slot];
     if (entry.key.kind != ExchangeKind::none && !entry.answered) {
-      sink_.take(
-          {entry.key, entry.first_ns, Observation::not_answered, entry.sequence, evidence::AnswerKind::none, entry.resent_count});
+      sink_.take({entry.key, entry.first_ns, Observation::not_answered, entry.sequence, evidence::AnswerKind::none,
+                  entry.resent_count, 0});
     }
   }
 }

@@ -39,7 +39,7 @@ struct TrackerCounts {
   std::int64_t resent_count = 0;
   /// Requests that were forgotten for want of room before an answer was seen; told to the sink as unanswered.
   std::int64_t forgotten_count = 0;
-  /// Packets that are older than the one before them, and answers older than their request, which are left out.
+  /// Packets that are older than one before them, and answers older than their request, which are left out.
   std::int64_t backwards_count = 0;
   std::int64_t impossible_count = 0;
   std::int64_t first_ns = 0;

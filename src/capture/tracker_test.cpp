@@ -131,6 +131,16 @@ TEST(Tracker, TimeGoingBackwardsIsCountedAndLeftOut) {
   EXPECT_FALSE(seen[0].answered());
 }
 
+TEST(Tracker, SeesThatARequestStoodInABacklog) {
+  Traffic traffic;
+  traffic.request(60, 40'001, 200);  // of another CPU, taken out first
+  traffic.request(10, 40'000, 100);
+  traffic.answer(61, 40'000, 100);
+  for (const Observation& observation : traffic.run()) {
+    EXPECT_EQ(observation.queued_ns(), observation.answered() ? 50 * ns_per_ms : 0);
+  }
+}
+
 TEST(Tracker, ForgetsInsteadOfGrowing) {
   Traffic traffic;
   constexpr std::int64_t flood = 40'000;

@@ -185,6 +185,8 @@ void add_capture_gaps(const ReadCapture& read, evidence::Evidence& evidence) {
 struct PlaceSums {
   std::int64_t late_count = 0;
   std::int64_t before_ns = 0;
+  /// In the far host's backlog: stamped when they came, taken out later.
+  std::int64_t queued_ns = 0;
   std::int64_t inside_ns = 0;
   std::int64_t after_ns = 0;
 };
@@ -195,7 +197,9 @@ PlaceSums sum_places(const std::vector<Observation>& near, const capture::TwoPla
     if (diagnosis.fates[at] == diagnose::ProbeFate::late && places.far[at]) {
       ++sums.late_count;
       sums.before_ns += std::max<std::int64_t>(places.far[at]->sent_ns - near[at].sent_ns, 0);
-      sums.inside_ns += places.far[at]->rtt_ns();
+      const std::int64_t queued_ns = std::min(places.far[at]->queued_ns(), places.far[at]->rtt_ns());
+      sums.queued_ns += queued_ns;
+      sums.inside_ns += places.far[at]->rtt_ns() - queued_ns;
       sums.after_ns += std::max<std::int64_t>(near[at].answered_ns - places.far[at]->answered_ns, 0);
     }
   }
@@ -204,10 +208,13 @@ PlaceSums sum_places(const std::vector<Observation>& near, const capture::TwoPla
 
 /// "receive side of 10.0.1.2" where most of the time went before the far host saw the requests.
 std::string place_text(const PlaceSums& sums, const std::string& target) {
-  const std::int64_t all_ns = std::max<std::int64_t>(sums.before_ns + sums.inside_ns + sums.after_ns, 1);
+  const std::int64_t all_ns = std::max<std::int64_t>(sums.before_ns + sums.queued_ns + sums.inside_ns + sums.after_ns, 1);
   const auto most = [&](std::int64_t part_ns) { return part_ns > all_ns / 2; };
   if (most(sums.before_ns)) {
     return fmt::format("before {} took them in: its receive side, or the network before it", target);
+  }
+  if (most(sums.queued_ns)) {
+    return fmt::format("on the receive side of {}: it stamped them when they came and took them out of the queue later", target);
   }
   if (most(sums.inside_ns)) {
     return fmt::format("inside {}: it answered late what it had received", target);
@@ -275,10 +282,11 @@ std::string places_sentence(const std::vector<ReadCapture>& reads, const Capture
       fmt::format("{} exchanges are in both; the second clock is known to {}.\n", base::format_count(outcome.places->matched_count),
                   base::format_duration(outcome.places->uncertainty_ns));
   if (outcome.sums.late_count > 0) {
-    text += fmt::format("Late ones waited {}\n  ({} before it, {} inside, {} after it, over {} exchanges).\n",
-                        place_text(outcome.sums, base::printable(outcome.evidence.run.target)),
-                        base::format_duration(outcome.sums.before_ns), base::format_duration(outcome.sums.inside_ns),
-                        base::format_duration(outcome.sums.after_ns), base::format_count(outcome.sums.late_count));
+    text += fmt::format(
+        "Late ones waited {}\n  ({} before it, {} in its receive queue, {} inside, {} after it, over {} exchanges).\n",
+        place_text(outcome.sums, base::printable(outcome.evidence.run.target)), base::format_duration(outcome.sums.before_ns),
+        base::format_duration(outcome.sums.queued_ns), base::format_duration(outcome.sums.inside_ns),
+        base::format_duration(outcome.sums.after_ns), base::format_count(outcome.sums.late_count));
   }
   return text;
 }
@@ -304,12 +312,17 @@ std::string capture_json(const std::vector<ReadCapture>& reads, const CaptureOut
   }
   json["captures"] = captures;
   if (outcome.places) {
-    json["places"] = {{"matched", outcome.places->matched_count}, {"clock_uncertainty_ns", outcome.places->uncertainty_ns},
-                      {"late", outcome.sums.late_count},          {"before_ns", outcome.sums.before_ns},
-                      {"inside_ns", outcome.sums.inside_ns},      {"after_ns", outcome.sums.after_ns}};
+    json["places"] = {{"matched", outcome.places->matched_count},
+                      {"clock_uncertainty_ns", outcome.places->uncertainty_ns},
+                      {"late", outcome.sums.late_count},
+                      {"before_ns", outcome.sums.before_ns},
+                      {"receive_queue_ns", outcome.sums.queued_ns},
+                      {"inside_ns", outcome.sums.inside_ns},
+                      {"after_ns", outcome.sums.after_ns}};
   }
   Json shapes = Json::array();
-  for (const std::string_view line : base::split(probe_shapes_json(outcome.shapes), '\n')) {
+  const std::string lines = probe_shapes_json(outcome.shapes);
+  for (const std::string_view line : base::split(lines, '\n')) {
     if (!line.empty()) {
       shapes.push_back(Json::parse(line));
     }

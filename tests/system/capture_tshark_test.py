@@ -153,7 +153,7 @@ def record(path):
         run("ip", "-n", namespace, "address", "add", address, "dev", device)
         run("ip", "-n", namespace, "link", "set", device, "up")
     run(*inside(near, "ping", "-c", "1", "-W", "10", "10.99.0.2"))
-    recorder = subprocess.Popen(inside(near, "tcpdump", "-Z", "root", "-i", "capt-a", "--immediate-mode", "-U", "-w", str(path)), stderr=subprocess.PIPE,
+    recorder = subprocess.Popen(inside(near, "tcpdump", "-Z", "root", "-i", "capt-a", "-s", "256", "-B", "8192", "-U", "-w", str(path)), stderr=subprocess.PIPE,
                                 text=True)
     try:
         while "listening" not in recorder.stderr.readline():
