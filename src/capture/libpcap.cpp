@@ -110,6 +110,7 @@ class LiveSource : public PacketSource {
 
  private:
   // The ring's bytes are the kernel's again once this returns.
+  // NOLINTNEXTLINE(readability-non-const-parameter): pcap_handler's type
   static void take(u_char* user, const pcap_pkthdr* header, const u_char* data) {
     auto& self = *reinterpret_cast<LiveSource*>(user);
     if (self.count_ == self.batch_.size()) {

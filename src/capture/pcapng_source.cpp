@@ -194,7 +194,8 @@ class PcapngSource : public FileSource {
         return;
       }
       take_option(code, options.first(size));
-      options = options.subspan(std::min<std::size_t>((size + alignment - 1U) / alignment * alignment, options.size()));
+      options =
+          options.subspan(std::min<std::size_t>(std::size_t{(size + alignment - 1U) / alignment} * alignment, options.size()));
     }
   }
 

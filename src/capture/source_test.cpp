@@ -61,7 +61,7 @@ class Trickle : public Input {
  public:
   explicit Trickle(Buffer bytes) : bytes_(std::move(bytes)) {}
   base::Result<std::size_t> read(std::span<std::uint8_t> buffer) override {
-    const std::size_t part = std::min<std::size_t>({buffer.size(), bytes_.size() - taken_, 7});
+    const auto part = std::min<std::size_t>({buffer.size(), bytes_.size() - taken_, 7});
     std::copy_n(bytes_.begin() + static_cast<std::ptrdiff_t>(taken_), part, buffer.begin());
     taken_ += part;
     return part;
@@ -226,7 +226,7 @@ Buffer gzipped(const Buffer& bytes) {
   z_stream stream{};
   EXPECT_EQ(::deflateInit2(&stream, 6, Z_DEFLATED, 15 + 16, 8, Z_DEFAULT_STRATEGY), Z_OK);
   Buffer out(::deflateBound(&stream, bytes.size()));
-  stream.next_in = const_cast<Bytef*>(bytes.data());
+  stream.next_in = const_cast<Bytef*>(bytes.data());  // NOLINT(cppcoreguidelines-pro-type-const-cast): zlib's type
   stream.avail_in = static_cast<uInt>(bytes.size());
   stream.next_out = out.data();
   stream.avail_out = static_cast<uInt>(out.size());
