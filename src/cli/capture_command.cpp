@@ -11,7 +11,7 @@
 namespace stallscope::cli {
 namespace {
 
-constexpr std::int64_t longest_duration_ns = 24 * 3600 * base::ns_per_s;
+constexpr std::int64_t longest_duration_ns = std::int64_t{24} * 3600 * base::ns_per_s;
 
 int capture_command(CaptureRunOptions options, const std::string& duration) {
   const base::Error* wrong = nullptr;
