@@ -23,11 +23,12 @@ ALLOWED = {
     "trace": ["base", "host", "bpf", "evidence/records.h", "evidence/syscalls.h"],
     "census": ["base", "host", "bpf", "evidence/records.h"],
     "bisect": ["base"],
+    "capture": ["base", "shape", "rss", "evidence"],
     "join": ["base", "evidence"],
     "diagnose": ["base", "evidence", "shape"],
     "report": ["base", "evidence", "shape", "rss", "diagnose"],
     "lab": ["base", "host", "bpf"],
-    "cli": ["base", "shape", "rss", "host", "bpf", "evidence", "probe", "trace", "census", "bisect", "join", "diagnose", "report", "lab"],
+    "cli": ["base", "shape", "rss", "host", "bpf", "evidence", "probe", "trace", "census", "bisect", "join", "capture", "diagnose", "report", "lab"],
 }
 CODE_FOLDERS = ("src", "lab", "tests", "bench", "fuzz")
 CODE_SUFFIXES = (".h", ".c", ".cpp", ".py", ".sh")

@@ -14,6 +14,7 @@ void add_diagnose_command(CLI::App& app, int& exit_status);
 void add_report_command(CLI::App& app, int& exit_status);
 void add_probe_command(CLI::App& app, int& exit_status);
 void add_bisect_command(CLI::App& app, int& exit_status);
+void add_capture_command(CLI::App& app, int& exit_status);
 void add_respond_command(CLI::App& app, int& exit_status);
 void add_census_command(CLI::App& app, int& exit_status);
 void add_doctor_command(CLI::App& app, int& exit_status);

@@ -65,8 +65,12 @@ std::string describe_probes(const Evidence& evidence, const Diagnosis& diagnosis
   const diagnose::ProbeSummary& probes = diagnosis.probes;
   const bool one = probes.sent_count == 1;
   const std::string what = probes_text(evidence, one);
-  std::string text = fmt::format("Probed {}: {} {}, one every {}. {} late", target_name(run), format_count(probes.sent_count), what,
-                                 format_duration(run.probe_interval_ns), format_count(probes.late_count));
+  // A capture has requests of others, which no schedule sent.
+  std::string text = run.probe_interval_ns == 0
+                         ? fmt::format("Captured to {}: {} request{}. {} answered late", target_name(run),
+                                       format_count(probes.sent_count), one ? "" : "s", format_count(probes.late_count))
+                         : fmt::format("Probed {}: {} {}, one every {}. {} late", target_name(run), format_count(probes.sent_count),
+                                       what, format_duration(run.probe_interval_ns), format_count(probes.late_count));
   if (probes.late_count > 0) {
     text += fmt::format(" ({})", base::format_percent(diagnose::fraction(probes.late_count, probes.sent_count)));
   }

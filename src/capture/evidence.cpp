@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "capture/evidence.h"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <cstring>
+#include <limits>
+#include <map>
+#include <set>
+#include <tuple>
+
+#include "base/units.h"
+
+namespace stallscope::capture {
+namespace {
+
+using evidence::Evidence;
+using evidence::ProbeRecord;
+
+/// Everything that decides about a receive queue. Echoes of one pair of hosts are one flow whatever their numbers.
+using FlowKey =
+    std::tuple<ExchangeKind, bool, std::array<std::uint8_t, 16>, std::array<std::uint8_t, 16>, std::uint16_t, std::uint16_t>;
+
+FlowKey flow_key(const ExchangeKey& key) {
+  const bool echo = key.kind == ExchangeKind::echo;
+  return {key.kind, key.v6, key.near, key.far, echo ? std::uint16_t{0} : key.near_port, echo ? std::uint16_t{0} : key.far_port};
+}
+
+evidence::FlowRecord flow_record(const ExchangeKey& key, std::int64_t id) {
+  evidence::FlowRecord flow;
+  flow.id = id;
+  const bool echo = key.kind == ExchangeKind::echo;
+  flow.kind = echo ? evidence::ProbeKind::icmp_echo : evidence::ProbeKind::tcp_syn;
+  flow.source_address = address_text(key.near, key.v6);
+  flow.target_address = address_text(key.far, key.v6);
+  flow.target = flow.target_address;
+  flow.source_port = echo ? std::uint16_t{0} : key.near_port;
+  flow.target_port = echo ? std::uint16_t{0} : key.far_port;
+  return flow;
+}
+
+/// In an order in which one exchange's observations are next to each other.
+bool before(const Observation& a, const Observation& b) {
+  const auto order = [](const Observation& observation) {
+    return std::tuple(flow_key(observation.key), observation.key.near_port, observation.key.far_port, observation.sequence);
+  };
+  return order(a) < order(b);
+}
+
+}  // namespace
+
+std::string address_text(const std::array<std::uint8_t, 16>& address, bool v6) {
+  std::array<char, INET6_ADDRSTRLEN> text{};
+  ::inet_ntop(v6 ? AF_INET6 : AF_INET, address.data(), text.data(), text.size());
+  return text.data();
+}
+
+std::optional<TwoPlaces> match(const std::vector<Observation>& near, std::vector<Observation> far) {
+  std::erase_if(far, [](const Observation& observation) { return !observation.answered(); });
+  std::sort(far.begin(), far.end(), before);
+  TwoPlaces places;
+  places.far.resize(near.size());
+  std::int64_t low_ns = std::numeric_limits<std::int64_t>::min();
+  std::int64_t high_ns = std::numeric_limits<std::int64_t>::max();
+  for (std::size_t at = 0; at < near.size(); ++at) {
+    const Observation& here = near[at];
+    const auto [first, last] = std::equal_range(far.begin(), far.end(), here, before);
+    if (!here.answered() || first == last) {
+      continue;
+    }
+    // Numbers of echoes come round after 65,536; wall clocks are right to less than that takes.
+    const auto there = std::min_element(first, last, [&](const Observation& a, const Observation& b) {
+      return std::llabs(a.sent_ns - here.sent_ns) < std::llabs(b.sent_ns - here.sent_ns);
+    });
+    places.far[at] = *there;
+    ++places.matched_count;
+    low_ns = std::max(low_ns, there->answered_ns - here.answered_ns);
+    high_ns = std::min(high_ns, there->sent_ns - here.sent_ns);
+  }
+  if (places.matched_count == 0) {
+    return std::nullopt;
+  }
+  places.offset_ns = low_ns + ((high_ns - low_ns) / 2);
+  places.uncertainty_ns = std::llabs(high_ns - low_ns) / 2;
+  for (std::optional<Observation>& there : places.far) {
+    if (there) {
+      there->sent_ns -= places.offset_ns;
+      there->answered_ns -= places.offset_ns;
+    }
+  }
+  return places;
+}
+
+Evidence make_evidence(const std::vector<Observation>& observations, const TrackerCounts& counts,
+                       const std::optional<TwoPlaces>& places) {
+  Evidence evidence;
+  evidence::RunRecord& run = evidence.run;
+  const std::int64_t offset_ns = counts.first_ns - base::ns_per_s;
+  run.realtime_offset_ns = offset_ns;
+  run.start_ns = counts.first_ns - offset_ns;
+  run.end_ns = counts.last_ns - offset_ns;
+  run.planned_duration_ns = run.end_ns - run.start_ns;
+  run.state = "finished";
+  std::map<FlowKey, std::int64_t> flows;
+  std::set<std::string> targets;
+  for (std::size_t at = 0; at < observations.size(); ++at) {
+    const Observation& observation = observations[at];
+    const auto [flow, added] = flows.try_emplace(flow_key(observation.key), static_cast<std::int64_t>(flows.size()) + 1);
+    if (added) {
+      evidence.flows.push_back(flow_record(observation.key, flow->second));
+      targets.insert(evidence.flows.back().target_address);
+    }
+    ProbeRecord probe;
+    probe.sequence = static_cast<std::int64_t>(at);
+    probe.sent_ns = observation.sent_ns - offset_ns;
+    probe.intended_ns = probe.sent_ns;
+    probe.transmitted_ns = probe.sent_ns;
+    probe.received_ns = observation.answered() ? observation.answered_ns - offset_ns : ProbeRecord::not_received;
+    probe.flow_id = flow->second;
+    probe.answer = observation.answer;
+    if (places && places->far[at]) {
+      const Observation& there = *places->far[at];
+      probe.far_host_ns = std::max<std::int64_t>(there.rtt_ns(), 0);
+      evidence::PacketRecord packet;
+      packet.sequence = probe.sequence;
+      packet.leg = evidence::PacketLeg::request;
+      packet.received_ns = std::clamp(there.sent_ns - offset_ns, probe.sent_ns, probe.received_ns);
+      evidence.packets.push_back(packet);
+    }
+    evidence.probes.push_back(probe);
+  }
+  run.target = targets.size() == 1 ? *targets.begin()
+                                   : fmt::format("{} hosts", base::format_count(static_cast<std::int64_t>(targets.size())));
+  run.target_address = targets.size() == 1 ? *targets.begin() : "";
+  return evidence;
+}
+
+}  // namespace stallscope::capture

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "capture/observations.h"
+
+#include <algorithm>
+#include <limits>
+#include <utility>
+
+#include "base/units.h"
+#include "shape/lateness.h"
+
+namespace stallscope::capture {
+namespace {
+
+/// Enough for a median that is right to a few parts in a thousand.
+constexpr std::size_t most_sampled = 16'384;
+constexpr std::size_t host_places = 4'096;
+
+struct Stretch {
+  std::int64_t from_ns = 0;
+  std::int64_t to_ns = 0;
+};
+
+std::size_t host_place(const ExchangeKey& key) {
+  std::uint64_t value = load<std::uint64_t>(key.far.data()) ^ (load<std::uint64_t>(key.far.data() + 8) << 1U);
+  value ^= static_cast<std::uint64_t>(key.kind) << 40U;
+  return static_cast<std::size_t>((value * 0x9e3779b97f4a7c15U) >> 52U) % host_places;
+}
+
+/// While a late one was under way, and as long before: the silence before a release is part of what is judged.
+void add_stretches(const std::vector<Observation>& block, const std::vector<bool>& notable, std::vector<Stretch>& stretches) {
+  for (std::size_t at = 0; at < block.size(); ++at) {
+    if (notable[at] && block[at].answered()) {
+      const std::int64_t length_ns = block[at].rtt_ns();
+      stretches.push_back({block[at].sent_ns - length_ns, block[at].answered_ns});
+    }
+  }
+}
+
+std::vector<Stretch> joined(std::vector<Stretch> stretches) {
+  std::sort(stretches.begin(), stretches.end(), [](const Stretch& a, const Stretch& b) { return a.from_ns < b.from_ns; });
+  std::vector<Stretch> apart;
+  for (const Stretch& stretch : stretches) {
+    if (!apart.empty() && stretch.from_ns <= apart.back().to_ns) {
+      apart.back().to_ns = std::max(apart.back().to_ns, stretch.to_ns);
+    } else {
+      apart.push_back(stretch);
+    }
+  }
+  return apart;
+}
+
+bool within(const std::vector<Stretch>& stretches, std::int64_t time_ns) {
+  const auto after = std::upper_bound(stretches.begin(), stretches.end(), time_ns,
+                                      [](std::int64_t time, const Stretch& stretch) { return time < stretch.from_ns; });
+  return after != stretches.begin() && time_ns <= (after - 1)->to_ns;
+}
+
+}  // namespace
+
+ObservationStore::ObservationStore() : least_rtt_ns_(host_places, std::numeric_limits<std::int64_t>::max()) {}
+
+bool ObservationStore::is_notable(const Observation& observation) {
+  if (!observation.answered()) {
+    return true;
+  }
+  std::int64_t& least_ns = least_rtt_ns_[host_place(observation.key)];
+  least_ns = std::min(least_ns, observation.rtt_ns());
+  return observation.rtt_ns() > least_ns + shape::late_floor_ns;
+}
+
+void ObservationStore::take(const Observation& observation) {
+  ++(observation.answered() ? answered_count_ : unanswered_count_);
+  if (recent_.size() == block_size) {
+    rotate();
+  }
+  recent_notable_.push_back(is_notable(observation));
+  recent_.push_back(observation);
+}
+
+void ObservationStore::rotate() {
+  if (!previous_.empty()) {
+    std::vector<Stretch> stretches;
+    add_stretches(previous_, previous_notable_, stretches);
+    add_stretches(recent_, recent_notable_, stretches);
+    stretches = joined(std::move(stretches));
+    for (std::size_t at = 0; at < previous_.size(); ++at) {
+      const Observation& observation = previous_[at];
+      if (previous_notable_[at] || (!stretches.empty() && within(stretches, observation.sent_ns))) {
+        if (kept_.size() < most_kept) {
+          kept_.push_back(observation);
+        } else {
+          ++left_out_count_;
+        }
+      } else if (++sample_turn_ % sample_every_ == 0) {
+        sample_.push_back(observation);
+      } else {
+        ++thinned_count_;
+      }
+    }
+    while (sample_.size() > most_sampled) {
+      // Every other one, and from now on half as many.
+      for (std::size_t at = 0; 2 * at < sample_.size(); ++at) {
+        sample_[at] = sample_[2 * at];
+      }
+      const std::size_t left = (sample_.size() + 1) / 2;
+      thinned_count_ += static_cast<std::int64_t>(sample_.size() - left);
+      sample_.resize(left);
+      sample_every_ *= 2;
+    }
+  }
+  std::swap(previous_, recent_);
+  std::swap(previous_notable_, recent_notable_);
+  recent_.clear();
+  recent_notable_.clear();
+}
+
+std::vector<Observation> ObservationStore::finish() {
+  if (thinned_count_ > 0 || !kept_.empty()) {
+    // Of a long capture, the last two blocks are treated as those before.
+    rotate();
+    rotate();
+  }
+  std::vector<Observation> all = std::move(kept_);
+  for (std::vector<Observation>* part : {&sample_, &previous_, &recent_}) {
+    all.insert(all.end(), part->begin(), part->end());
+    std::vector<Observation>().swap(*part);
+  }
+  std::stable_sort(all.begin(), all.end(), [](const Observation& a, const Observation& b) { return a.sent_ns < b.sent_ns; });
+  return all;
+}
+
+}  // namespace stallscope::capture

@@ -1,0 +1,238 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "capture/tracker.h"
+
+#include <gtest/gtest.h>
+
+#include <deque>
+
+#include "base/units.h"
+#include "capture/evidence.h"
+#include "capture/observations.h"
+#include "capture/testing.h"
+
+namespace stallscope::capture {
+namespace {
+
+using namespace testing;
+using base::ns_per_ms;
+
+constexpr std::int64_t start_ns = 1'700'000'000'000'000'000;
+
+class Collect : public ObservationSink {
+ public:
+  void take(const Observation& observation) override { seen.push_back(observation); }
+  std::vector<Observation> seen;
+};
+
+/// Packets, and what a tracker makes of them.
+class Traffic {
+ public:
+  void add(std::int64_t ms, Buffer packet) {
+    bytes_.push_back(std::move(packet));
+    packets_.push_back(
+        {start_ns + (ms * ns_per_ms), bytes_.back(), static_cast<std::uint32_t>(bytes_.back().size()), link_type::raw_ip, 0});
+  }
+  void request(std::int64_t ms, std::uint16_t port, std::uint32_t sequence, std::uint32_t timestamp = 0) {
+    add(ms, ipv4(client, server, 6, tcp(port, 443, sequence, 0, 0x02, timestamp)));
+  }
+  void answer(std::int64_t ms, std::uint16_t port, std::uint32_t sequence, std::uint8_t flags = 0x12, std::uint32_t echo = 0) {
+    add(ms, ipv4(server, client, 6, tcp(443, port, 5, sequence + 1, flags, echo == 0 ? 0 : 1, echo)));
+  }
+  std::vector<Observation> run(std::size_t expected = 100) {
+    Collect sink;
+    Tracker tracker(expected, sink);
+    tracker.add(packets_);
+    tracker.finish();
+    counts = tracker.counts();
+    return sink.seen;
+  }
+  TrackerCounts counts;
+
+ private:
+  std::deque<Buffer> bytes_;
+  std::vector<Packet> packets_;
+};
+
+TEST(Tracker, TimesHandshakesRefusalsAndEchoes) {
+  Traffic traffic;
+  traffic.request(0, 40'000, 100);
+  traffic.answer(3, 40'000, 100);
+  traffic.request(10, 40'001, 200);
+  traffic.answer(14, 40'001, 200, 0x14);
+  traffic.add(20, ipv4(client, server, 1, echo(8, 1, 2)));
+  traffic.add(25, ipv4(server, client, 1, echo(0, 1, 2)));
+  traffic.add(30, ipv6(1, 2, 58, echo(128, 1, 2)));
+  traffic.add(36, ipv6(2, 1, 58, echo(129, 1, 2)));
+  const std::vector<Observation> seen = traffic.run();
+  ASSERT_EQ(seen.size(), 4U);
+  const std::array<std::int64_t, 4> rtts_ms = {3, 4, 5, 6};
+  for (std::size_t at = 0; at < seen.size(); ++at) {
+    EXPECT_EQ(seen[at].rtt_ns(), rtts_ms[at] * ns_per_ms);
+  }
+  EXPECT_EQ(seen[0].answer, evidence::AnswerKind::syn_ack);
+  EXPECT_EQ(seen[1].answer, evidence::AnswerKind::reset);
+  EXPECT_EQ(address_text(seen[0].key.near, false), "10.0.1.1");
+  EXPECT_EQ(address_text(seen[3].key.far, true), "fd00::2");
+}
+
+TEST(Tracker, TellsALateAnswerFromOneToAResentSyn) {
+  Traffic late;
+  late.request(0, 40'000, 100, 1000);
+  late.request(1000, 40'000, 100, 2000);
+  late.answer(1100, 40'000, 100, 0x12, 1000);
+  std::vector<Observation> seen = late.run();
+  ASSERT_EQ(seen.size(), 1U);
+  EXPECT_EQ(seen[0].rtt_ns(), 1100 * ns_per_ms);
+  EXPECT_EQ(seen[0].resent_count, 0);
+  EXPECT_EQ(late.counts.resent_count, 1);
+
+  Traffic resent;
+  resent.request(0, 40'000, 100, 1000);
+  resent.request(1000, 40'000, 100, 2000);
+  resent.answer(1002, 40'000, 100, 0x12, 2000);
+  seen = resent.run();
+  ASSERT_EQ(seen.size(), 2U);
+  EXPECT_FALSE(seen[0].answered());
+  EXPECT_EQ(seen[1].rtt_ns(), 2 * ns_per_ms);
+  EXPECT_EQ(seen[1].resent_count, 1);
+}
+
+TEST(Tracker, TakesTheSamePacketOnAnotherInterfaceForOne) {
+  Traffic traffic;
+  traffic.request(0, 40'000, 100);
+  traffic.request(0, 40'000, 100);
+  traffic.answer(7, 40'000, 100);
+  traffic.answer(7, 40'000, 100);
+  const std::vector<Observation> seen = traffic.run();
+  ASSERT_EQ(seen.size(), 1U);
+  EXPECT_EQ(traffic.counts.duplicate_count, 1);
+  EXPECT_EQ(traffic.counts.resent_count, 0);
+}
+
+TEST(Tracker, AnswersToSomethingElseAreNone) {
+  Traffic traffic;
+  traffic.request(0, 40'000, 100);
+  traffic.answer(1, 40'000, 999);
+  traffic.answer(2, 40'001, 100);
+  traffic.add(3, ipv4(server, client, 1, echo(0, 1, 2)));
+  const std::vector<Observation> seen = traffic.run();
+  ASSERT_EQ(seen.size(), 1U);
+  EXPECT_FALSE(seen[0].answered());
+}
+
+TEST(Tracker, TimeGoingBackwardsIsCountedAndLeftOut) {
+  Traffic traffic;
+  traffic.request(100, 40'000, 100);
+  traffic.answer(50, 40'000, 100);
+  const std::vector<Observation> seen = traffic.run();
+  EXPECT_EQ(traffic.counts.backwards_count, 1);
+  EXPECT_EQ(traffic.counts.impossible_count, 1);
+  ASSERT_EQ(seen.size(), 1U);
+  EXPECT_FALSE(seen[0].answered());
+}
+
+TEST(Tracker, SeesThatARequestStoodInABacklog) {
+  Traffic traffic;
+  traffic.request(60, 40'001, 200);  // of another CPU, taken out first
+  traffic.request(10, 40'000, 100);
+  traffic.answer(61, 40'000, 100);
+  for (const Observation& observation : traffic.run()) {
+    EXPECT_EQ(observation.queued_ns(), observation.answered() ? 50 * ns_per_ms : 0);
+  }
+}
+
+TEST(Tracker, ForgetsInsteadOfGrowing) {
+  Traffic traffic;
+  constexpr std::int64_t flood = 40'000;
+  for (std::int64_t number = 0; number < flood; ++number) {
+    traffic.add(number, ipv4(client + static_cast<std::uint32_t>(number), server, 6, tcp(1, 443, 7, 0, 0x02)));
+  }
+  const std::vector<Observation> seen = traffic.run(1);
+  EXPECT_GT(traffic.counts.forgotten_count, 0);
+  // Each is told once, forgotten or not.
+  EXPECT_EQ(static_cast<std::int64_t>(seen.size()), flood);
+}
+
+Observation exchange(std::int64_t number, std::int64_t rtt_ns) {
+  Observation observation;
+  observation.key.kind = ExchangeKind::handshake;
+  observation.key.near_port = static_cast<std::uint16_t>(number);
+  observation.key.near[1] = static_cast<std::uint8_t>(number >> 16U);
+  observation.sequence = static_cast<std::uint32_t>(number);
+  observation.sent_ns = start_ns + (number * 10'000);
+  observation.answered_ns = observation.sent_ns + rtt_ns;
+  observation.answer = evidence::AnswerKind::syn_ack;
+  return observation;
+}
+
+TEST(ObservationStore, KeepsStallsWholeAndThinsTheRest) {
+  constexpr std::int64_t count = 1'000'000;
+  constexpr std::int64_t first_held = 500'000;
+  constexpr std::int64_t held = 5'000;
+  ObservationStore store;
+  for (std::int64_t number = 0; number < count; ++number) {
+    const bool stalled = number >= first_held && number < first_held + held && number % 2 == 0;
+    store.take(exchange(number, stalled ? (first_held + held - number) * 10'000 + 200'000 : 200'000));
+  }
+  const std::vector<Observation> kept = store.finish();
+  EXPECT_LT(kept.size(), 50'000U);
+  EXPECT_EQ(static_cast<std::int64_t>(kept.size()) + store.thinned_count(), count);
+  EXPECT_EQ(store.left_out_count(), 0);
+  std::int64_t late = 0;
+  std::int64_t passed = 0;
+  for (const Observation& observation : kept) {
+    late += observation.rtt_ns() > 5'300'000 ? 1 : 0;
+    const std::int64_t number = (observation.sent_ns - start_ns) / 10'000;
+    passed += number >= first_held && number < first_held + held && number % 2 == 1 ? 1 : 0;
+  }
+  // Half of what was sent; the last 5 ms of a stall make nothing late.
+  EXPECT_EQ(late, (held - 510) / 2);
+  EXPECT_EQ(passed, held / 2);
+}
+
+TEST(ObservationStore, KeepsAllOfAShortCapture) {
+  ObservationStore store;
+  for (std::int64_t number = 0; number < 100'000; ++number) {
+    store.take(exchange(number, 200'000));
+  }
+  EXPECT_EQ(store.finish().size(), 100'000U);
+  EXPECT_EQ(store.thinned_count(), 0);
+}
+
+TEST(Match, FindsTheOffsetOfClocksAndWhereTheTimeWent) {
+  std::vector<Observation> near;
+  std::vector<Observation> far;
+  constexpr std::int64_t offset_ns = 7'000'000'000;
+  for (std::int64_t number = 0; number < 100; ++number) {
+    const std::int64_t wait_ns = number == 50 ? 40 * ns_per_ms : 0;
+    near.push_back(exchange(number, 300'000 + wait_ns));
+    Observation there = exchange(number, 100'000);
+    there.sent_ns += offset_ns + 100'000 + wait_ns;
+    there.answered_ns = there.sent_ns + 100'000;
+    far.insert(far.begin(), there);
+  }
+  const std::optional<TwoPlaces> places = match(near, far);
+  ASSERT_TRUE(places);
+  EXPECT_EQ(places->matched_count, 100);
+  EXPECT_NEAR(static_cast<double>(places->offset_ns - offset_ns), 0, 1000);
+  EXPECT_LE(places->uncertainty_ns, 101'000);
+  ASSERT_TRUE(places->far[50]);
+  EXPECT_NEAR(static_cast<double>(places->far[50]->sent_ns - near[50].sent_ns), 40.1e6, 1000);
+  EXPECT_EQ(places->far[50]->rtt_ns(), 100'000);
+  EXPECT_FALSE(match(near, {}));
+}
+
+TEST(MakeEvidence, CountsFromTheFirstPacket) {
+  TrackerCounts counts;
+  counts.first_ns = start_ns;
+  counts.last_ns = start_ns + base::ns_per_s;
+  const evidence::Evidence evidence = make_evidence({exchange(0, 200'000), exchange(1, 9'000'000)}, counts, std::nullopt);
+  ASSERT_EQ(evidence.probes.size(), 2U);
+  EXPECT_EQ(evidence.probes[0].sent_ns + evidence.run.realtime_offset_ns, start_ns);
+  EXPECT_EQ(evidence.probes[1].rtt_ns(), 9'000'000);
+  EXPECT_EQ(evidence.flows.size(), 2U);
+  EXPECT_FALSE(evidence.run.traced);
+}
+
+}  // namespace
+}  // namespace stallscope::capture

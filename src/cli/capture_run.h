@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+
+namespace stallscope::cli {
+
+struct CaptureRunOptions {
+  /// One capture, or two of the same packets: that of who asks, and that of the host it asks.
+  std::vector<std::string> files;
+  std::string interface;
+  std::string filter;
+  std::string bundle_path;
+  std::string csv_path;
+  /// Of an interface; a file is read to its end.
+  std::int64_t duration_ns = 0;
+  bool json = false;
+  bool all = false;
+};
+
+/// Reads, analyses and prints. Whether anything is wrong.
+[[nodiscard]] base::Result<bool> run_capture(const CaptureRunOptions& options);
+
+}  // namespace stallscope::cli
