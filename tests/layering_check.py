@@ -21,7 +21,7 @@ ALLOWED = {
     "evidence": ["base"],
     "probe": ["base", "host", "bpf", "evidence/records.h"],
     "trace": ["base", "host", "bpf", "evidence/records.h", "evidence/syscalls.h"],
-    "census": ["base", "host", "bpf", "evidence/records.h"],
+    "census": ["base", "host", "bpf", "evidence/records.h", "evidence/containers.h"],
     "bisect": ["base"],
     "join": ["base", "evidence"],
     "diagnose": ["base", "evidence", "shape"],
