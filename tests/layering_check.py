@@ -25,9 +25,10 @@ ALLOWED = {
     "bisect": ["base"],
     "join": ["base", "evidence"],
     "diagnose": ["base", "evidence", "shape"],
+    "remedy": ["base", "evidence", "shape/statistics.h", "diagnose"],
     "report": ["base", "evidence", "shape", "rss", "diagnose"],
     "lab": ["base", "host", "bpf"],
-    "cli": ["base", "shape", "rss", "host", "bpf", "evidence", "probe", "trace", "census", "bisect", "join", "diagnose", "report", "lab"],
+    "cli": ["base", "shape", "rss", "host", "bpf", "evidence", "probe", "trace", "census", "bisect", "join", "diagnose", "remedy", "report", "lab"],
 }
 CODE_FOLDERS = ("src", "lab", "tests", "bench", "fuzz")
 CODE_SUFFIXES = (".h", ".c", ".cpp", ".py", ".sh")

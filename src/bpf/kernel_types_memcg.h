@@ -106,8 +106,8 @@ struct mem_cgroup_per_node {
 struct mem_cgroup_id {
   int id;
 };
-// What rstat has flushed. state_local, without the descendants, since 6.4 (commit f82e6bf9bb9b). Until 6.10 the index is the item's own number;
-// since 6.11 (commit 59142d87ab03) unused items are left out: see census/memcg_row.bpf.h.
+// What rstat has flushed. state_local, without the descendants,. Before 6.11 or so the index is the item's own number;
+// since then unused items are left out: see census/memcg_row.bpf.h.
 struct memcg_vmstats {
   long state[1];
   long state_local[1];
@@ -120,7 +120,7 @@ struct mem_cgroup {
   struct page_counter swap;
   struct page_counter kmem;
   struct page_counter tcpmem;
-  // A pointer since 6.1 (commit e80216d9f1f5), the struct itself before.
+  // A pointer in 6.1 and later, the struct itself before.
   struct memcg_vmstats* vmstats;
   struct list_head cgwb_list;
   struct mem_cgroup_per_node* nodeinfo[0];

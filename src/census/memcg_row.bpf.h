@@ -71,7 +71,7 @@ static long look_at_lru_list(__u32 index, struct lru_scan* scan) {
   return scan->inode ? 1 : 0;
 }
 
-/* mm/memcontrol.c since 6.11 (commit 59142d87ab03): the arrays hold, in this order, what memcg_node_stat_items lists and then what
+/* mm/memcontrol.c since 6.11 or so: the arrays hold, in this order, what memcg_node_stat_items lists and then what
  * memcg_stat_items lists. Neither list is in BTF. Seen in 6.12 and 6.18: the first 25 of the former are the same in any
  * configuration, and their number is the length of lruvec_stats.state; MEMCG_SWAP and MEMCG_SOCK begin the latter. The reader
  * checks the result against the LRU lists (census/memcg_table.cpp). */

@@ -14,21 +14,21 @@ namespace {
 
 using census::CensusResult;
 using census::MemcgCharges;
-using nlohmann::json;
+using Json = nlohmann::json;
 
-json known(std::optional<std::int64_t> count) {
-  return count ? json(*count) : json(nullptr);
+Json known(std::optional<std::int64_t> count) {
+  return count ? Json(*count) : Json(nullptr);
 }
 /// -1 is what is not known.
-json known(std::int64_t count) {
-  return count < 0 ? json(nullptr) : json(count);
+Json known(std::int64_t count) {
+  return count < 0 ? Json(nullptr) : Json(count);
 }
 
 std::string device_text(std::uint32_t device) {
   return fmt::format("{}:{}", device >> 20U, device & 0xfffffU);
 }
 
-json json_of(const CensusResult& result, const evidence::MemcgCensusRecord& memcgs) {
+Json json_of(const CensusResult& result, const evidence::MemcgCensusRecord& memcgs) {
   return {{"taken_ns", memcgs.taken_ns},
           {"cgroup_version", memcgs.cgroup_version},
           {"kernel_total", known(memcgs.kernel_total)},
@@ -37,14 +37,14 @@ json json_of(const CensusResult& result, const evidence::MemcgCensusRecord& memc
           {"walked_live", known(memcgs.walked_live)},
           {"walked_dying", known(memcgs.walked_dying)},
           {"dying_charged_bytes", known(result.dying_charged_bytes)},
-          {"ids_in_use", result.table.memcgs.empty() ? json(nullptr) : json(result.table.ids_in_use)},
+          {"ids_in_use", result.table.memcgs.empty() ? Json(nullptr) : Json(result.table.ids_in_use)},
           {"ids_limit", census::memcg_id_limit},
           {"walk_approximate", memcgs.walk_approximate},
           {"walk_ns", memcgs.walk_ns},
           {"walk_longest_section_ns", memcgs.walk_longest_section_ns}};
 }
 
-json json_of(const MemcgCharges& charges) {
+Json json_of(const MemcgCharges& charges) {
   return {{"memory_bytes", known(charges.memory_bytes)},
           {"swap_bytes", known(charges.swap_bytes)},
           {"file_bytes", known(charges.file_bytes)},
@@ -59,16 +59,16 @@ json json_of(const MemcgCharges& charges) {
           {"lru_unevictable_bytes", charges.lru_unevictable_bytes}};
 }
 
-json json_of(const std::vector<census::MemcgGroup>& groups) {
-  json list = json::array();
+Json json_of(const std::vector<census::MemcgGroup>& groups) {
+  Json list = Json::array();
   for (const census::MemcgGroup& group : groups) {
     list.push_back({{"name", group.name}, {"memcg_count", group.memcg_count}, {"charged_bytes", group.charged_bytes}});
   }
   return list;
 }
 
-json json_of(const census::PinningFile& file) {
-  return {{"path", file.path.empty() ? json(nullptr) : json(file.path)},
+Json json_of(const census::PinningFile& file) {
+  return {{"path", file.path.empty() ? Json(nullptr) : Json(file.path)},
           {"filesystem", file.filesystem},
           {"device", device_text(file.device)},
           {"inode", file.inode},
@@ -77,8 +77,8 @@ json json_of(const census::PinningFile& file) {
           {"cached_bytes", known(file.cached_bytes)}};
 }
 
-json pins_of(const census::Memcg& memcg) {
-  json pins = json::array();
+Json pins_of(const census::Memcg& memcg) {
+  Json pins = Json::array();
   for (std::size_t i = 0; i < census::memcg_pin_count; ++i) {
     if ((memcg.pins & (1U << i)) != 0) {
       pins.push_back(census::memcg_pin_id(static_cast<census::MemcgPin>(i)));
@@ -87,23 +87,23 @@ json pins_of(const census::Memcg& memcg) {
   return pins;
 }
 
-json json_of(const census::MemcgTable& table, std::int32_t index) {
+Json json_of(const census::MemcgTable& table, std::int32_t index) {
   const census::Memcg& memcg = table.memcgs[static_cast<std::size_t>(index)];
   return {{"path", table.path_of(index)},
           {"name", memcg.name},
-          {"parent", memcg.parent < 0 ? json(nullptr) : json(table.path_of(memcg.parent))},
+          {"parent", memcg.parent < 0 ? Json(nullptr) : Json(table.path_of(memcg.parent))},
           {"id", memcg.id},
           {"live", memcg.live},
           {"references", known(memcg.references)},
-          {"memcg_id", memcg.memcg_id == 0 ? json(nullptr) : json(memcg.memcg_id)},
+          {"memcg_id", memcg.memcg_id == 0 ? Json(nullptr) : Json(memcg.memcg_id)},
           {"dying_below", memcg.dying_below},
           {"age_at_least_ns", known(memcg.age_at_least_ns)},
           {"pins", pins_of(memcg)},
-          {"pinning_file", memcg.file < 0 ? json(nullptr) : json(memcg.file)},
+          {"pinning_file", memcg.file < 0 ? Json(nullptr) : Json(memcg.file)},
           {"charges", json_of(memcg.charges)}};
 }
 
-void add_lists(const CensusResult& result, json& root) {
+void add_lists(const CensusResult& result, Json& root) {
   for (const census::PinningFile& file : result.table.files) {
     root["pinning_files"].push_back(json_of(file));
   }
@@ -130,7 +130,7 @@ void add_lists(const CensusResult& result, json& root) {
   }
 }
 
-json caches_json(const std::optional<census::CacheState>& caches) {
+Json caches_json(const std::optional<census::CacheState>& caches) {
   if (!caches) {
     return nullptr;
   }
@@ -160,29 +160,29 @@ std::string csv_number(std::int64_t number) {
 }  // namespace
 
 std::string census_json(const CensusResult& result, bool each, bool one_line) {
-  json root = {{"memory_cgroups", json_of(result, result.memcgs)},
-               {"pinning_files", json::array()},
+  Json root = {{"memory_cgroups", json_of(result, result.memcgs)},
+               {"pinning_files", Json::array()},
                {"dying_by_pin", json_of(census::dying_by_pin(result.table))},
                {"dying_by_parent", json_of(census::dying_by_parent(result.table))},
                {"dying_by_owner", json_of(census::dying_by_owner(result.table))},
                {"charges",
                 {{"live", json_of(census::total_charges(result.table, true))},
                  {"dying", json_of(census::total_charges(result.table, false))}}},
-               {"stat_reads", json::array()},
-               {"cost_curve", json::array()},
-               {"memory", json::array()},
-               {"slabs", json::array()},
+               {"stat_reads", Json::array()},
+               {"cost_curve", Json::array()},
+               {"memory", Json::array()},
+               {"slabs", Json::array()},
                {"caches", caches_json(result.caches)},
-               {"gaps", json::array()}};
+               {"gaps", Json::array()}};
   add_lists(result, root);
   if (each) {
-    root["memcgs"] = json::array();
+    root["memcgs"] = Json::array();
     for (std::size_t i = 0; i < result.table.memcgs.size(); ++i) {
       root["memcgs"].push_back(json_of(result.table, static_cast<std::int32_t>(i)));
     }
   }
   // A name of the kernel may hold bytes that are not UTF-8; JSON cannot.
-  return root.dump(one_line ? -1 : 2, ' ', false, json::error_handler_t::replace) + "\n";
+  return root.dump(one_line ? -1 : 2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
 
 std::string census_csv(const CensusResult& result) {
