@@ -68,7 +68,7 @@ Json json_of(const std::vector<census::MemcgGroup>& groups) {
 }
 
 Json json_of(const census::PinningFile& file) {
-  return {{"path", file.path.empty() ? Json(nullptr) : Json(file.path)},
+  return {{"path", file.path},
           {"filesystem", file.filesystem},
           {"device", device_text(file.device)},
           {"inode", file.inode},
