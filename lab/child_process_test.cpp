@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <csignal>
 
-#include "lab/lock.h"
+#include "base/process_lock.h"
 #include "lab/stop_signals.h"
 #include "lab/topology.h"
 
@@ -83,14 +83,14 @@ TEST(StopSignals, WakeWaitsInsteadOfKilling) {
   EXPECT_EQ(sigismember(&blocked, SIGTERM), 0);
 }
 
-TEST(LabLock, NamesItsHolderAndLeavesNoFile) {
+TEST(ProcessLock, NamesItsHolderAndLeavesNoFile) {
   const std::string path = testing::TempDir() + "stallscope-lock-test";
   {
-    const Result<LabLock> lock = LabLock::take(path);
+    const Result<base::ProcessLock> lock = base::ProcessLock::take(path, "lab");
     ASSERT_TRUE(lock) << lock.error().message();
     // Another process, because a record lock does not stop its own.
     Result<ChildProcess> other = ChildProcess::start("lab-test", [&](const ReportPipe&) -> base::Status {
-      const Result<LabLock> second = LabLock::take(path);
+      const Result<base::ProcessLock> second = base::ProcessLock::take(path, "lab");
       return second ? base::ok() : base::Status(second.error());
     });
     ASSERT_TRUE(other);

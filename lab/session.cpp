@@ -4,12 +4,14 @@
 #include <unistd.h>
 
 #include <functional>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
+#include "base/process_lock.h"
 #include "lab/culprit_cgroup.h"
 #include "lab/faults/catalogue.h"
-#include "lab/lock.h"
 #include "lab/topology.h"
 #include "lab/undo.h"
 
@@ -20,11 +22,13 @@ using base::Error;
 using base::Result;
 using base::Status;
 
-Result<LabLock> begin() {
+constexpr std::string_view lock_path = "/run/stallscope-lab.lock";
+
+Result<base::ProcessLock> begin() {
   if (::geteuid() != 0) {
     return Error{"use the lab", "", "not root: it makes network namespaces and cgroups", "Run it with sudo."};
   }
-  return LabLock::take();
+  return base::ProcessLock::take(std::string(lock_path), "lab");
 }
 
 Result<bool> remove_fault_leftovers(const Progress& progress) {
@@ -71,7 +75,7 @@ Result<bool> remove_leftovers(const Progress& progress) {
 }  // namespace
 
 Status bring_up(int receive_cpu, const Progress& progress) {
-  const Result<LabLock> lock = begin();
+  const Result<base::ProcessLock> lock = begin();
   if (!lock) {
     return lock.error();
   }
@@ -87,7 +91,7 @@ Status bring_up(int receive_cpu, const Progress& progress) {
 }
 
 Status run_faults(const std::vector<FaultRun>& runs, StopSignals& stop, const RunOutput& output) {
-  const Result<LabLock> lock = begin();
+  const Result<base::ProcessLock> lock = begin();
   if (!lock) {
     return lock.error();
   }
@@ -113,7 +117,7 @@ Status run_faults(const std::vector<FaultRun>& runs, StopSignals& stop, const Ru
 }
 
 Status take_down(const Progress& progress) {
-  const Result<LabLock> lock = begin();
+  const Result<base::ProcessLock> lock = begin();
   if (!lock) {
     return lock.error();
   }

@@ -19,16 +19,17 @@ ALLOWED = {
     "host": ["base", "rss"],
     "bpf": ["base", "host"],
     "evidence": ["base"],
-    "probe": ["base", "host", "bpf", "evidence/records.h"],
-    "trace": ["base", "host", "bpf", "evidence/records.h", "evidence/syscalls.h"],
-    "census": ["base", "host", "bpf", "evidence/records.h"],
+    "probe": ["base", "host", "bpf", "evidence/records.h", "evidence/syn_mark.h"],
+    "trace": ["base", "host", "bpf", "evidence/records.h", "evidence/syscalls.h", "evidence/syn_mark.h"],
+    "census": ["base", "host", "bpf", "evidence/records.h", "evidence/containers.h"],
     "bisect": ["base"],
     "capture": ["base", "shape", "rss", "evidence"],
     "join": ["base", "evidence"],
     "diagnose": ["base", "evidence", "shape"],
+    "remedy": ["base", "evidence", "shape/statistics.h", "diagnose"],
     "report": ["base", "evidence", "shape", "rss", "diagnose"],
     "lab": ["base", "host", "bpf"],
-    "cli": ["base", "shape", "rss", "host", "bpf", "evidence", "probe", "trace", "census", "bisect", "join", "capture", "diagnose", "report", "lab"],
+    "cli": ["base", "shape", "rss", "host", "bpf", "evidence", "probe", "trace", "census", "bisect", "join", "capture", "diagnose", "remedy", "report", "lab"],
 }
 CODE_FOLDERS = ("src", "lab", "tests", "bench", "fuzz")
 CODE_SUFFIXES = (".h", ".c", ".cpp", ".py", ".sh")

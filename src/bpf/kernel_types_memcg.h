@@ -38,13 +38,30 @@ enum cgroup_subsys_id { memory_cgrp_id = 4 };
 
 struct kernfs_node {
   __u64 id;
+  const char* name;
+};
+struct cgroup_root {
+  int hierarchy_id;
 };
 struct cgroup {
   int nr_dying_descendants;
   struct kernfs_node* kn;
+  struct cgroup_root* root;
+};
+typedef struct {
+  long counter;
+} atomic_long_t;
+// include/linux/percpu-refcount.h: the count is in `data` since 5.10 (commit 2b0d3d3e4fcf).
+struct percpu_ref_data {
+  atomic_long_t count;
+};
+struct percpu_ref {
+  unsigned long percpu_count_ptr;
+  struct percpu_ref_data* data;
 };
 struct cgroup_subsys_state {
   struct cgroup* cgroup;
+  struct percpu_ref refcnt;
   struct list_head sibling;
   struct list_head children;
   int id;
@@ -59,9 +76,6 @@ struct task_struct {
   struct css_set* cgroups;
 };
 
-typedef struct {
-  long counter;
-} atomic_long_t;
 struct page_counter {
   atomic_long_t usage;
 };
@@ -81,14 +95,39 @@ struct lruvec {
   struct list_head lists[EVICTABLE_LRU_LISTS];
   struct lru_gen_folio lrugen;
 };
+// Pages by zone and list, updated with each page and not through rstat. BTF flattens the two dimensions.
+struct lruvec_stats {
+  long state[1];
+};
 struct mem_cgroup_per_node {
   struct lruvec lruvec;
+  unsigned long lru_zone_size[1];
+};
+struct mem_cgroup_id {
+  int id;
+};
+// What rstat has flushed. state_local, without the descendants,. Before 6.11 or so the index is the item's own number;
+// since then unused items are left out: see census/memcg_row.bpf.h.
+struct memcg_vmstats {
+  long state[1];
+  long state_local[1];
 };
 struct mem_cgroup {
   struct cgroup_subsys_state css;
+  struct mem_cgroup_id id;
   struct page_counter memory;
+  // cgroup v2; v1 has memsw, memory and swap together, in the same place.
+  struct page_counter swap;
+  struct page_counter kmem;
+  struct page_counter tcpmem;
+  // A pointer in 6.1 and later, the struct itself before.
+  struct memcg_vmstats* vmstats;
+  struct list_head cgwb_list;
   struct mem_cgroup_per_node* nodeinfo[0];
 };
+// Of both, the numbers depend on the kernel's configuration; ask bpf_core_enum_value.
+enum node_stat_item { NR_SLAB_RECLAIMABLE_B, NR_SLAB_UNRECLAIMABLE_B, NR_ANON_MAPPED, NR_FILE_PAGES, NR_SHMEM, NR_KERNEL_STACK_KB };
+enum memcg_stat_item { MEMCG_SWAP = 32, MEMCG_SOCK, MEMCG_NR_STAT = 64 };
 
 struct file_system_type {
   const char* name;
@@ -100,10 +139,12 @@ struct super_block {
 struct inode {
   unsigned long i_ino;
   struct super_block* i_sb;
+  struct address_space* i_mapping;
   struct hlist_head i_dentry;
 };
 struct address_space {
   struct inode* host;
+  unsigned long nrpages;
 };
 struct folio {
   struct list_head lru;

@@ -3,8 +3,12 @@
 
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
+#include "census/memcg_walk.h"
+#include "census/memory_summary.h"
+#include "census/stat_cost.h"
 #include "evidence/records.h"
 
 namespace stallscope::census {
@@ -14,6 +18,10 @@ struct CensusOptions {
   bool walk = true;
   /// Read memory.stat a few times to measure what it costs. Can stall received packets on this CPU; see stat_cost.h.
   bool read_cost = true;
+  /// How many cgroups are read then: those with the most dying descendants.
+  std::size_t cost_limit = stat_cost_cgroup_limit;
+  /// Of how many pinning files the names are found.
+  std::size_t name_limit = named_file_limit;
   /// Read /proc/slabinfo even where that holds interrupts off; see memory_summary.h.
   bool slabinfo_anyway = false;
   /// Where /proc and the cgroup mounts are found, without a slash at the end: empty for this machine.
@@ -23,6 +31,12 @@ struct CensusOptions {
 /// The state of the memory controller and of the machine's memory at one moment.
 struct CensusResult {
   evidence::MemcgCensusRecord memcgs;
+  /// Each memory cgroup by itself; empty where they could not be walked.
+  MemcgTable table;
+  /// By inode number of a live cgroup's directory: its dying descendants, where they could be walked.
+  std::unordered_map<std::uint64_t, std::int64_t> dying_below;
+  /// The directories that `stat_reads` are of, and what is below each.
+  std::vector<StatReadPoint> cost_curve;
   /// Charged to dying memory cgroups in all, where they could be walked.
   std::optional<std::int64_t> dying_charged_bytes;
   /// Those that pin the most memory cgroups, most first.
@@ -30,11 +44,12 @@ struct CensusResult {
   std::vector<evidence::StatReadRecord> stat_reads;
   std::vector<evidence::MemoryRecord> memory;
   std::vector<evidence::SlabRecord> slabs;
+  std::optional<CacheState> caches;
   std::vector<evidence::GapRecord> gaps;
 };
 
 /// Never fails as a whole: what cannot be had becomes a gap with its reason and consequence, also without privileges. Blocks for
-/// about 0.1 s and 1 us per dying memory cgroup. The numbers are of slightly different moments: total before the walk, reads
+/// about 0.1 s and 3 us per memory cgroup. The numbers are of slightly different moments: total before the walk, reads
 /// after it.
 [[nodiscard]] CensusResult take_census(const CensusOptions& options);
 

@@ -73,7 +73,7 @@ TEST(MemcgWalkSystem, CountsWhatTheKernelCounts) {
   for (int i = 0; i < attempts && !agreed; ++i) {
     const std::int64_t before = kernel_total();
     ASSERT_GT(before, 0);
-    const base::Result<MemcgWalk> walk = walk_memcgs(before, {});
+    const base::Result<MemcgWalk> walk = walk_memcgs({});
     ASSERT_TRUE(walk) << walk.error().message();
     agreed = !walk->approximate && walk->live_count + walk->dying_count == before && before == kernel_total();
   }
@@ -85,11 +85,11 @@ TEST(MemcgWalkSystem, GoesOnWhereTheSectionBeforeEnded) {
   const PinningFile file;
   memcgs.pin(file.fd(), dying_count);
   // 7 does not divide the number of children, so that sections begin and end everywhere in the tree.
-  base::Result<MemcgWalk> in_pieces = walk_memcgs(0, own_mounts(), {7, 400'000});
+  base::Result<MemcgWalk> in_pieces = walk_memcgs(own_mounts(), {.section_limit = {7, 400'000}});
   // So many sections can meet memory cgroups of others that go away, but not every time.
   constexpr int attempts = 10;
   for (int i = 1; i < attempts && in_pieces && in_pieces->approximate; ++i) {
-    in_pieces = walk_memcgs(0, own_mounts(), {7, 400'000});
+    in_pieces = walk_memcgs(own_mounts(), {.section_limit = {7, 400'000}});
   }
   ASSERT_TRUE(in_pieces) << in_pieces.error().message();
   EXPECT_FALSE(in_pieces->approximate);
@@ -105,7 +105,7 @@ TEST(MemcgWalkSystem, FindsTheFileThatPinsDyingMemcgs) {
   memcgs.pin(file.fd(), dying_count);
   EXPECT_EQ(memcgs.walked_count(), dying_count);
 
-  const base::Result<MemcgWalk> walk = walk_memcgs(0, own_mounts());
+  const base::Result<MemcgWalk> walk = walk_memcgs(own_mounts());
   ASSERT_TRUE(walk) << walk.error().message();
   EXPECT_GE(walk->dying_count, dying_count);
   EXPECT_GT(walk->longest_section_ns, 0);
@@ -118,7 +118,7 @@ TEST(MemcgWalkSystem, FindsTheFileThatPinsDyingMemcgs) {
   EXPECT_GE(walk->dying_charged_bytes, found[0].charged_bytes);
 
   file.remove_name();
-  const base::Result<MemcgWalk> after = walk_memcgs(0, own_mounts());
+  const base::Result<MemcgWalk> after = walk_memcgs(own_mounts());
   ASSERT_TRUE(after) << after.error().message();
   const auto deleted = files_named(after->files, file.path() + " (deleted)");
   ASSERT_EQ(deleted.size(), 1U);
@@ -133,7 +133,7 @@ TEST(MemcgWalkSystem, NamesAMemfd) {
     const base::OwnedFd memfd(::memfd_create("stallscope-census-test", MFD_CLOEXEC));
     ASSERT_TRUE(memfd);
     memcgs.pin(memfd.get(), few);
-    const base::Result<MemcgWalk> walk = walk_memcgs(0, own_mounts());
+    const base::Result<MemcgWalk> walk = walk_memcgs(own_mounts());
     ASSERT_TRUE(walk) << walk.error().message();
     const auto found = files_named(walk->files, "memfd:stallscope-census-test");
     ASSERT_EQ(found.size(), 1U);

@@ -161,7 +161,7 @@ void DyingMemcgs::make_and_remove(int file, int count) const {
 
 std::int64_t DyingMemcgs::walked_count() const {
   struct stat status {};
-  const base::Result<MemcgWalk> walk = walk_memcgs(0, {});
+  const base::Result<MemcgWalk> walk = walk_memcgs({});
   if (::stat(cgroup_.c_str(), &status) != 0 || !walk) {
     return 0;
   }

@@ -11,6 +11,7 @@
 #include "base/numbers.h"
 #include "base/result.h"
 #include "base/text.h"
+#include "base/units.h"
 
 namespace stallscope::census {
 namespace {
@@ -30,6 +31,7 @@ base::Status append_children(const std::string& root, std::size_t index, std::ve
     return base::ok();
   }
   cgroups[index].inode = status.st_ino;
+  cgroups[index].changed_ns = status.st_mtim.tv_sec * base::ns_per_s + status.st_mtim.tv_nsec;
   if (status.st_nlink == links_without_children) {
     return base::ok();
   }
@@ -42,7 +44,7 @@ base::Status append_children(const std::string& root, std::size_t index, std::ve
     if (cgroups.size() >= directory_limit) {
       return base::Error{"count the directories of", cgroups.front().path, "there are more than 200,000", ""};
     }
-    cgroups.push_back({directory + "/" + entry->path().filename().string(), 0, 0});
+    cgroups.push_back({directory + "/" + entry->path().filename().string(), 0, 0, 0});
     parents.push_back(index);
   }
   if (error && error != std::errc::no_such_file_or_directory) {
@@ -52,7 +54,7 @@ base::Status append_children(const std::string& root, std::size_t index, std::ve
 }
 
 base::Result<std::vector<VisibleCgroup>> list_cgroups(const std::string& root, const std::string& mount_point) {
-  std::vector<VisibleCgroup> cgroups{{mount_point, 0, 0}};
+  std::vector<VisibleCgroup> cgroups{{mount_point, 0, 0, 0}};
   std::vector<std::size_t> parents{0};
   for (std::size_t i = 0; i < cgroups.size(); ++i) {
     if (const base::Status read = append_children(root, i, cgroups, parents); !read) {

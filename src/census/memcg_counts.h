@@ -20,6 +20,8 @@ struct VisibleCgroup {
   /// Inode number of the directory, which is the kernel's id of the cgroup.
   std::uint64_t inode = 0;
   std::int64_t descendant_count = 0;
+  /// When the directory changed last (CLOCK_REALTIME): it was made then or before. 0: not known.
+  std::int64_t changed_ns = 0;
 };
 
 /// The kernel's own counts. Nothing where a count is not known; each such case has its gap.

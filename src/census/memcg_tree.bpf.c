@@ -21,136 +21,15 @@ const volatile __u32 node_count = 1;
 const volatile __u32 section_limit_memcgs = 0;
 const volatile __u64 section_limit_ns = 0;
 
-struct {
-  __uint(type, BPF_MAP_TYPE_HASH);
-  __uint(max_entries, 65536);
-  __type(key, struct pinning_file_key);
-  __type(value, struct pinning_file_value);
-} pinning_files SEC(".maps");
-
-// Live cgroups with dying descendants: their kernfs id (the directory's inode number) and how many.
-struct {
-  __uint(type, BPF_MAP_TYPE_HASH);
-  __uint(max_entries, 4096);
-  __type(key, __u64);
-  __type(value, __u64);
-} dying_below SEC(".maps");
-
-struct {
-  __uint(type, BPF_MAP_TYPE_ARRAY);
-  __uint(max_entries, 1);
-  __type(key, __u32);
-  __type(value, struct file_name_reply);
-} file_name SEC(".maps");
+// Mapped by the reader: what one section found, and the files it asks the names of.
+struct memcg_row memcg_rows[memcg_row_capacity];
+struct file_name_request name_requests[file_name_batch];
+struct file_name_reply name_replies[file_name_batch];
 
 extern void bpf_rcu_read_lock(void) __ksym __weak;
 extern void bpf_rcu_read_unlock(void) __ksym __weak;
 
-struct lru_scan {
-  struct mem_cgroup* memcg;
-  struct inode* inode;
-  bool saw_page;
-};
-
-static __always_inline __u32 generation_list_count(void) {
-  struct lruvec* lruvec = NULL;
-  struct lruvec___6_1* lruvec_6_1 = NULL;
-  if (bpf_core_field_exists(lruvec->lrugen.folios)) {
-    return bpf_core_field_size(lruvec->lrugen.folios) / sizeof(struct list_head);
-  }
-  if (bpf_core_field_exists(lruvec_6_1->lrugen.lists)) {
-    return bpf_core_field_size(lruvec_6_1->lrugen.lists) / sizeof(struct list_head);
-  }
-  return 0;
-}
-
-static __always_inline struct list_head* generation_lists(struct lruvec* lruvec) {
-  if (bpf_core_field_exists(lruvec->lrugen.folios)) {
-    return (struct list_head*)&lruvec->lrugen.folios;
-  }
-  struct lruvec___6_1* lruvec_6_1 = (void*)lruvec;
-  if (bpf_core_field_exists(lruvec_6_1->lrugen.lists)) {
-    return (struct list_head*)&lruvec_6_1->lrugen.lists;
-  }
-  return NULL;
-}
-
-// The classic lists of a node come first, then those of MGLRU: whichever is in use, the others are empty.
-static long look_at_lru_list(__u32 index, struct lru_scan* scan) {
-  const __u32 lists_per_node = EVICTABLE_LRU_LISTS + generation_list_count();
-  const __u32 node = index / lists_per_node;
-  const __u32 list = index % lists_per_node;
-
-  struct mem_cgroup_per_node* per_node = NULL;
-  void* nodeinfo = (void*)scan->memcg + bpf_core_field_offset(struct mem_cgroup, nodeinfo);
-  bpf_probe_read_kernel(&per_node, sizeof(per_node), nodeinfo + node * sizeof(void*));
-  if (!per_node) {
-    return 0;
-  }
-  struct lruvec* lruvec = &per_node->lruvec;
-  struct list_head* lists = (struct list_head*)&lruvec->lists;
-  struct list_head* head = list < EVICTABLE_LRU_LISTS ? lists + list : generation_lists(lruvec) + (list - EVICTABLE_LRU_LISTS);
-  struct list_head* first = NULL;
-  bpf_probe_read_kernel(&first, sizeof(first), head);
-  if (!first || first == head) {
-    return 0;
-  }
-  scan->saw_page = true;
-  struct folio* folio = (void*)first - bpf_core_field_offset(struct folio, lru);
-  struct address_space* mapping = BPF_CORE_READ(folio, mapping);
-  if (!mapping || ((__u64)mapping & PAGE_MAPPING_FLAGS)) {
-    return 0;
-  }
-  scan->inode = BPF_CORE_READ(mapping, host);
-  return scan->inode ? 1 : 0;
-}
-
-static __always_inline void find_pinning_file(struct mem_cgroup* memcg, __u64 charged_pages, struct memcg_walk* walk) {
-  struct lru_scan scan = {.memcg = memcg};
-  bpf_loop(node_count * (EVICTABLE_LRU_LISTS + generation_list_count()), look_at_lru_list, &scan, 0);
-  struct inode* inode = scan.inode;
-  if (!inode) {
-    if (scan.saw_page) {
-      walk->anonymous_only_count++;
-    } else {
-      walk->without_page_count++;
-    }
-    return;
-  }
-  struct pinning_file_key key = {.inode = BPF_CORE_READ(inode, i_ino), .device = BPF_CORE_READ(inode, i_sb, s_dev)};
-  struct pinning_file_value* known = bpf_map_lookup_elem(&pinning_files, &key);
-  if (known) {
-    known->memcg_count++;
-    known->charged_pages += charged_pages;
-    return;
-  }
-  struct pinning_file_value value = {.memcg_count = 1, .charged_pages = charged_pages, .inode_address = (__u64)inode};
-  if (bpf_map_update_elem(&pinning_files, &key, &value, BPF_ANY)) {
-    walk->untracked_count++;
-  }
-}
-
-static __always_inline void visit(struct cgroup_subsys_state* css, struct memcg_walk* walk) {
-  if (BPF_CORE_READ(css, flags) & CSS_ONLINE) {
-    walk->live_count++;
-    struct cgroup* cgroup = BPF_CORE_READ(css, cgroup);
-    const int dying = BPF_CORE_READ(cgroup, nr_dying_descendants);
-    if (dying > 0) {
-      __u64 id = BPF_CORE_READ(cgroup, kn, id);
-      __u64 count = (__u32)dying;
-      bpf_map_update_elem(&dying_below, &id, &count, BPF_ANY);
-    }
-    return;
-  }
-  walk->dying_count++;
-  struct mem_cgroup* memcg = (void*)css - bpf_core_field_offset(struct mem_cgroup, css);
-  const long charged = BPF_CORE_READ(memcg, memory.usage.counter);
-  const __u64 charged_pages = charged > 0 ? charged : 0;
-  if (BPF_CORE_READ(css, parent, flags) & CSS_ONLINE) {
-    walk->dying_charged_pages += charged_pages;
-  }
-  find_pinning_file(memcg, charged_pages, walk);
-}
+#include "census/memcg_row.bpf.h"
 
 struct section {
   struct memcg_walk walk;
@@ -171,7 +50,11 @@ static long step(__u32 index, struct section* section) {
     return 1;
   }
   if (!walk->cursor_subtree_done) {
-    visit(css, walk);
+    if (walk->row_count >= memcg_row_capacity) {
+      return 1;
+    }
+    const __u32 row = walk->row_count++;
+    fill_row(css, &memcg_rows[row & (memcg_row_capacity - 1)]);
     struct list_head* child = BPF_CORE_READ(css, children.next);
     if (child != &css->children) {
       section->css = css_of_sibling(child);
@@ -229,6 +112,7 @@ static __always_inline void save_cursor(struct section* section) {
 static __always_inline void walk_section(struct section* section) {
   struct memcg_walk* walk = &section->walk;
   walk->status = memcg_walk_more;
+  walk->row_count = 0;
   if (!walk->cursor_css) {
     section->css = root_of_current_task();
     walk->root_css = (__u64)section->css;
@@ -295,28 +179,57 @@ static __always_inline void name_from_dentries(struct dentry* dentry, struct fil
   reply->named = length > 0;
 }
 
-SEC("syscall")
-int name_file(struct file_name_request* request) {
-  const __u32 zero = 0;
-  struct file_name_reply* reply = bpf_map_lookup_elem(&file_name, &zero);
-  if (!reply) {
-    return 1;
-  }
+static __always_inline void name_file(const struct file_name_request* request, struct file_name_reply* reply) {
   reply->named = 0;
   reply->deleted = 0;
   reply->detached = 0;
   reply->truncated = 0;
   reply->path_length = 0;
+  reply->cached_pages = 0;
   reply->filesystem[0] = 0;
   struct inode* inode = (void*)request->inode_address;
   struct super_block* super = BPF_CORE_READ(inode, i_sb);
   if (BPF_CORE_READ(inode, i_ino) != request->inode || BPF_CORE_READ(super, s_dev) != request->device) {
-    return 0;
+    return;
   }
+  reply->cached_pages = BPF_CORE_READ(inode, i_mapping, nrpages);
   bpf_probe_read_kernel_str(reply->filesystem, sizeof(reply->filesystem), BPF_CORE_READ(super, s_type, name));
   struct hlist_node* alias = BPF_CORE_READ(inode, i_dentry.first);
   if (alias) {
     name_from_dentries((void*)alias - bpf_core_field_offset(struct dentry, d_u.d_alias), reply);
   }
+}
+
+struct naming_section {
+  __u32 first;
+  __u32 count;
+  __u32 named;
+  __u64 deadline_ns;
+};
+
+static long name_next(__u32 index, struct naming_section* section) {
+  const __u32 which = section->first + index;
+  if (which >= section->count || bpf_ktime_get_ns() > section->deadline_ns) {
+    return 1;
+  }
+  const __u32 slot = which & (file_name_batch - 1);
+  name_file(&name_requests[slot], &name_replies[slot]);
+  section->named++;
+  return 0;
+}
+
+SEC("syscall")
+int name_files(struct file_naming* naming) {
+  const __u64 start_ns = bpf_ktime_get_ns();
+  struct naming_section section = {.first = naming->next, .count = naming->count, .deadline_ns = start_ns + section_limit_ns};
+  if (bpf_rcu_read_lock) {
+    bpf_rcu_read_lock();
+    bpf_loop(file_name_batch, name_next, &section, 0);
+    bpf_rcu_read_unlock();
+  } else {
+    bpf_loop(file_name_batch, name_next, &section, 0);
+  }
+  naming->next += section.named;
+  naming->section_ns = bpf_ktime_get_ns() - start_ns;
   return 0;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: (BSD-2-Clause OR GPL-2.0)
 // What memcg_tree.bpf.c and memcg_walk.cpp exchange. Plain C, so that both sides include this one definition; the including file
-// provides __u32 and __u64.
+// provides __u32, __s64 and __u64.
 #pragma once
 
 // NOLINTBEGIN(readability-identifier-naming): the C names of both sides
@@ -25,30 +25,67 @@ struct memcg_walk {
   /// The cursor's subtree is done; go on with its next sibling.
   __u32 cursor_subtree_done;
   __u32 status;
-  __u32 padding;
-  __u64 live_count;
-  __u64 dying_count;
-  /// Charge of the topmost dying memory cgroups: page counters include the descendants.
-  __u64 dying_charged_pages;
-  /// Dying memory cgroups without a page on an LRU list, and those whose pages there are all anonymous memory.
-  __u64 without_page_count;
-  __u64 anonymous_only_count;
-  /// Dying memory cgroups whose file did not fit into the map.
-  __u64 untracked_count;
+  /// How many memcg_rows this section filled.
+  __u32 row_count;
   /// How long this section ran.
   __u64 section_ns;
 };
 
-struct pinning_file_key {
+enum { memcg_row_capacity = 1024, memcg_name_bytes = 256 };
+
+enum memcg_row_flags {
+  memcg_row_online = 1 << 0,
+  /// A page is on one of its LRU lists; one of a file; one of anonymous memory was the first on its list.
+  memcg_row_has_page = 1 << 1,
+  memcg_row_has_anonymous = 1 << 2,
+  memcg_row_has_child = 1 << 3,
+  /// Inodes with dirty pages of its (struct bdi_writeback), each of which holds a reference.
+  memcg_row_has_writeback = 1 << 4,
+  /// The counters below from file_pages on are known.
+  memcg_row_has_kinds = 1 << 5,
+  /// In the unified hierarchy.
+  memcg_row_v2 = 1 << 6,
+};
+
+/// One memory cgroup. Addresses relate rows of one walk to each other and name files later; they are never shown.
+struct memcg_row {
+  __u64 css;
+  __u64 parent_css;
+  /// kernfs id: the inode number of its directory, while it has one.
+  __u64 id;
+  /// Counts up with each css made, of any controller.
+  __u64 serial;
+  /// Of a dying one: the file its first page on an LRU list belongs to, or 0.
+  __u64 inode_address;
   __u64 inode;
   __u32 device;
+  __u32 flags;
+  /// Of 65,535; 0: given back.
+  __u32 memcg_id;
+  __u32 dying_below;
+  /// -1: counted per CPU, as of a live one.
+  __s64 references;
+  /// Charged, descendants included: page counters of memory, swap (v1: memory and swap), kernel memory (v1) and TCP (v1).
+  __s64 memory_pages;
+  __s64 swap_pages;
+  __s64 kmem_pages;
+  __s64 tcp_pages;
+  /// On LRU lists, without descendants.
+  __s64 lru_anonymous_pages;
+  __s64 lru_file_pages;
+  __s64 lru_unevictable_pages;
+  /// As far as rstat has flushed.
+  __s64 file_pages;
+  __s64 anonymous_pages;
+  __s64 shmem_pages;
+  __s64 slab_reclaimable_bytes;
+  __s64 slab_unreclaimable_bytes;
+  __s64 kernel_stack_kib;
+  __s64 swapped_pages;
+  __s64 socket_pages;
+  __u32 name_length;
   __u32 padding;
-};
-struct pinning_file_value {
-  __u64 memcg_count;
-  __u64 charged_pages;
-  /// Address of the struct inode, to name the file by later.
-  __u64 inode_address;
+  char name[memcg_name_bytes];
 };
 
 /// In: which file.
@@ -58,6 +95,15 @@ struct file_name_request {
   __u32 device;
   __u32 padding;
 };
+
+/// In and out: begin with the request of this number, and how many there are. Ends early when its time is up.
+struct file_naming {
+  __u32 next;
+  __u32 count;
+  __u64 section_ns;
+};
+
+enum { file_name_batch = 64 };
 
 enum { file_path_bytes = 4096, file_name_bytes = 256, file_path_depth = 40, filesystem_name_bytes = 32 };
 
@@ -71,18 +117,19 @@ struct file_name_reply {
   __u32 truncated;
   __u32 path_length;
   __u32 padding;
+  /// Of its page cache.
+  __u64 cached_pages;
   char filesystem[filesystem_name_bytes];
   /// Names from the file up to below the root, each ended by NUL. The tail takes the last name written at any offset.
   char path[file_path_bytes + file_name_bytes];
 };
 
 #ifdef __cplusplus
-static_assert(sizeof(memcg_walk) == 104 && sizeof(pinning_file_key) == 16 && sizeof(pinning_file_value) == 24 &&
-              sizeof(file_name_request) == 24 && sizeof(file_name_reply) == 4408);
+static_assert(sizeof(memcg_walk) == 56 && sizeof(memcg_row) == 456 && sizeof(file_name_request) == 24 &&
+              sizeof(file_naming) == 16 && sizeof(file_name_reply) == 4416);
 #else
-_Static_assert(sizeof(struct memcg_walk) == 104 && sizeof(struct pinning_file_key) == 16 &&
-                   sizeof(struct pinning_file_value) == 24 && sizeof(struct file_name_request) == 24 &&
-                   sizeof(struct file_name_reply) == 4408,
+_Static_assert(sizeof(struct memcg_walk) == 56 && sizeof(struct memcg_row) == 456 && sizeof(struct file_name_request) == 24 &&
+                   sizeof(struct file_naming) == 16 && sizeof(struct file_name_reply) == 4416,
                "both sides lay the records out alike");
 #endif
 // NOLINTEND(readability-identifier-naming)

@@ -7,9 +7,13 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <memory>
-#include <optional>
+#include <numeric>
+#include <span>
 #include <string>
+#include <tuple>
+#include <utility>
 
 #include "base/clock.h"
 #include "base/files.h"
@@ -28,10 +32,7 @@ using base::Result;
 // A restart costs a whole walk; a tree that changes under four of them changes under the fifth.
 constexpr int walk_attempts = 4;
 // Far above any machine's count: ends a walk that a damaged list sent round in circles.
-constexpr std::int64_t memcg_limit = 4'000'000;
-constexpr std::int64_t smallest_file_table = 1'024;
-// 72 bytes each in the kernel, so at most 9 MiB.
-constexpr std::int64_t largest_file_table = 131'072;
+constexpr std::size_t memcg_limit = 4'000'000;
 
 using Skeleton = bpf::Skeleton<memcg_tree_bpf, &memcg_tree_bpf::destroy>;
 
@@ -69,7 +70,7 @@ std::uint32_t possible_node_count() {
   return static_cast<std::uint32_t>(std::strtoul(highest.c_str(), nullptr, 10)) + 1;
 }
 
-Result<Skeleton> load(std::int64_t expected_count, const SectionLimit& section_limit) {
+Result<Skeleton> load(const SectionLimit& section_limit) {
   bpf::capture_library_messages();
   Skeleton skeleton(memcg_tree_bpf::open());
   if (!skeleton) {
@@ -78,12 +79,7 @@ Result<Skeleton> load(std::int64_t expected_count, const SectionLimit& section_l
   skeleton->rodata->node_count = possible_node_count();
   skeleton->rodata->section_limit_memcgs = section_limit.memcg_count;
   skeleton->rodata->section_limit_ns = static_cast<std::uint64_t>(section_limit.length_ns);
-  const std::int64_t table = std::clamp(expected_count, smallest_file_table, largest_file_table);
-  int status = bpf_map__set_max_entries(skeleton->maps.pinning_files, static_cast<std::uint32_t>(table));
-  if (status == 0) {
-    status = memcg_tree_bpf::load(skeleton.get());
-  }
-  if (status != 0) {
+  if (const int status = memcg_tree_bpf::load(skeleton.get()); status != 0) {
     return load_error(-status);
   }
   return skeleton;
@@ -103,147 +99,138 @@ base::Status run(const bpf_program* program, Context& context) {
   return base::ok();
 }
 
-struct WalkAttempt {
-  memcg_walk counts{};
-  std::int64_t walk_ns = 0;
+struct Progress {
+  bool complete = false;
   std::int64_t longest_section_ns = 0;
 };
 
-Result<WalkAttempt> attempt_walk(const memcg_tree_bpf& skeleton) {
-  WalkAttempt attempt;
-  memcg_walk& counts = attempt.counts;
-  const std::int64_t start_ns = base::monotonic_ns();
+/// One walk from the root, a section at a time: between two the CPU is free for others.
+base::Status attempt_walk(const memcg_tree_bpf& skeleton, MemcgTableBuilder& builder, Progress& progress) {
+  memcg_walk walk{};
   do {
-    if (const base::Status status = run(skeleton.progs.walk_memcgs, counts); !status) {
+    if (const base::Status status = run(skeleton.progs.walk_memcgs, walk); !status) {
       return status.error();
     }
-    attempt.longest_section_ns = std::max(attempt.longest_section_ns, static_cast<std::int64_t>(counts.section_ns));
-    if (static_cast<std::int64_t>(counts.live_count + counts.dying_count) > memcg_limit) {
-      counts.status = memcg_walk_cursor_lost;
+    progress.longest_section_ns = std::max(progress.longest_section_ns, static_cast<std::int64_t>(walk.section_ns));
+    builder.add(std::span(&skeleton.bss->memcg_rows[0], std::min<std::size_t>(walk.row_count, memcg_row_capacity)));
+    if (builder.table().memcgs.size() > memcg_limit) {
+      walk.status = memcg_walk_cursor_lost;
     }
-  } while (counts.status == memcg_walk_more);
-  attempt.walk_ns = base::monotonic_ns() - start_ns;
-  if (counts.status == memcg_walk_no_controller) {
+  } while (walk.status == memcg_walk_more);
+  if (walk.status == memcg_walk_no_controller) {
     return Error{"walk", "the memory cgroups", "the memory controller is not in this kernel or is disabled",
                  "Check for cgroup_disable=memory on the kernel's command line."};
   }
-  return attempt;
+  progress.complete = walk.status == memcg_walk_done;
+  return base::ok();
 }
 
-template <typename Key, typename Value>
-struct Entry {
-  Key key;
-  Value value;
-};
-
-/// Every entry of a hash map that nobody changes any more.
-template <typename Key, typename Value>
-Result<std::vector<Entry<Key, Value>>> read_map(const bpf_map* map) {
-  // Below the size of a hash bucket the kernel refuses a batch with ENOSPC; no bucket of these maps comes near this.
-  constexpr std::uint32_t batch_size = 4'096;
-  std::vector<Key> keys(batch_size);
-  std::vector<Value> values(batch_size);
-  std::vector<Entry<Key, Value>> entries;
-  std::uint32_t position = 0;
-  void* after = nullptr;
-  while (true) {
-    std::uint32_t count = batch_size;
-    const int status = bpf_map_lookup_batch(bpf_map__fd(map), after, &position, keys.data(), values.data(), &count, nullptr);
-    if (status != 0 && status != -ENOENT) {
-      return base::errno_error("read", bpf_map__name(map), -status);
-    }
-    for (std::size_t i = 0; i < count; ++i) {
-      entries.push_back({keys[i], values[i]});
-    }
-    if (status == -ENOENT) {
-      return entries;
-    }
-    after = &position;
+void set_name(file_name_reply& reply, const std::vector<host::Mount>& mounts, PinningFile& file) {
+  reply.filesystem[filesystem_name_bytes - 1] = '\0';
+  file.filesystem = &reply.filesystem[0];
+  if (!file.filesystem.empty()) {
+    file.cached_bytes = static_cast<std::int64_t>(reply.cached_pages) * ::sysconf(_SC_PAGESIZE);
+    file.path = pinning_file_path(reply, file.device, mounts);
   }
 }
 
-using FileEntry = Entry<pinning_file_key, pinning_file_value>;
-
-evidence::PinningFileRecord describe(const memcg_tree_bpf& skeleton, const FileEntry& file,
-                                     const std::vector<host::Mount>& mounts) {
-  evidence::PinningFileRecord record;
-  record.device = file.key.device;
-  record.inode = file.key.inode;
-  record.memcg_count = static_cast<std::int64_t>(file.value.memcg_count);
-  record.charged_bytes = static_cast<std::int64_t>(file.value.charged_pages) * ::sysconf(_SC_PAGESIZE);
-  file_name_request request{file.value.inode_address, file.key.inode, file.key.device, 0};
-  auto reply = std::make_unique<file_name_reply>();
-  const std::uint32_t zero = 0;
-  // A name that cannot be had leaves the path empty; device and inode still say which file it is.
-  if (run(skeleton.progs.name_file, request) &&
-      bpf_map_lookup_elem(bpf_map__fd(skeleton.maps.file_name), &zero, reply.get()) == 0) {
-    reply->filesystem[filesystem_name_bytes - 1] = '\0';
-    record.filesystem = &reply->filesystem[0];
-    record.path = pinning_file_path(*reply, record.device, mounts);
-  }
-  return record;
-}
-
-base::Status add_files(const memcg_tree_bpf& skeleton, const std::vector<host::Mount>& mounts, MemcgWalk& walk) {
-  Result<std::vector<FileEntry>> files = read_map<pinning_file_key, pinning_file_value>(skeleton.maps.pinning_files);
-  if (!files) {
-    return files.error();
-  }
-  std::sort(files->begin(), files->end(), [](const FileEntry& left, const FileEntry& right) {
-    return left.value.memcg_count != right.value.memcg_count ? left.value.memcg_count > right.value.memcg_count
-                                                             : left.key.inode < right.key.inode;
-  });
-  walk.file_count = static_cast<std::int64_t>(files->size());
-  files->resize(std::min(files->size(), named_file_limit));
-  for (const FileEntry& file : *files) {
-    walk.files.push_back(describe(skeleton, file, mounts));
+/// A name that cannot be had leaves the path empty; device and inode still say which file it is.
+base::Status name_files(const memcg_tree_bpf& skeleton, const std::vector<host::Mount>& mounts, std::span<PinningFile> files,
+                        Progress& progress) {
+  for (std::size_t first = 0; first < files.size(); first += file_name_batch) {
+    const std::span<PinningFile> batch = files.subspan(first, std::min<std::size_t>(file_name_batch, files.size() - first));
+    for (std::size_t i = 0; i < batch.size(); ++i) {
+      skeleton.bss->name_requests[i] = {batch[i].inode_address, batch[i].inode, batch[i].device, 0};
+    }
+    file_naming naming{0, static_cast<std::uint32_t>(batch.size()), 0};
+    for (std::uint32_t before = 0; naming.next < naming.count; before = naming.next) {
+      if (const base::Status status = run(skeleton.progs.name_files, naming); !status) {
+        return status.error();
+      }
+      progress.longest_section_ns = std::max(progress.longest_section_ns, static_cast<std::int64_t>(naming.section_ns));
+      if (naming.next == before) {
+        return Error{"name", "the pinning files", "the program makes no progress", ""};
+      }
+    }
+    for (std::size_t i = 0; i < batch.size(); ++i) {
+      set_name(skeleton.bss->name_replies[i], mounts, batch[i]);
+    }
   }
   return base::ok();
 }
 
+/// Most pinned memory cgroups first; the indices of the memory cgroups follow.
+void rank_files(MemcgTable& table) {
+  std::vector<std::int32_t> order(table.files.size());
+  std::iota(order.begin(), order.end(), 0);
+  const auto file = [&](std::int32_t index) -> const PinningFile& { return table.files[static_cast<std::size_t>(index)]; };
+  std::sort(order.begin(), order.end(), [&](std::int32_t left, std::int32_t right) {
+    return std::make_tuple(-file(left).memcg_count, file(left).inode) <
+           std::make_tuple(-file(right).memcg_count, file(right).inode);
+  });
+  std::vector<PinningFile> ranked;
+  ranked.reserve(order.size());
+  std::vector<std::int32_t> rank_of(order.size());
+  for (std::size_t rank = 0; rank < order.size(); ++rank) {
+    rank_of[static_cast<std::size_t>(order[rank])] = static_cast<std::int32_t>(rank);
+    ranked.push_back(std::move(table.files[static_cast<std::size_t>(order[rank])]));
+  }
+  table.files = std::move(ranked);
+  for (Memcg& memcg : table.memcgs) {
+    memcg.file = memcg.file < 0 ? -1 : rank_of[static_cast<std::size_t>(memcg.file)];
+  }
+}
+
+evidence::PinningFileRecord record_of(const PinningFile& file) {
+  return {file.path, file.filesystem, file.device, file.inode, file.memcg_count, file.charged_bytes};
+}
+
+void count(MemcgWalk& walk) {
+  for (const Memcg& memcg : walk.table.memcgs) {
+    ++(memcg.live ? walk.live_count : walk.dying_count);
+    if (memcg.live && memcg.dying_below > 0) {
+      walk.dying_below.emplace(memcg.id, memcg.dying_below);
+    }
+    if (!memcg.live && memcg.file < 0) {
+      ++(memcg.pin == MemcgPin::anonymous ? walk.anonymous_only_count : walk.without_page_count);
+    }
+  }
+  walk.dying_charged_bytes = total_charges(walk.table, false).memory_bytes;
+  walk.file_count = static_cast<std::int64_t>(walk.table.files.size());
+  for (std::size_t i = 0; i < std::min(walk.table.files.size(), named_file_limit); ++i) {
+    walk.files.push_back(record_of(walk.table.files[i]));
+  }
+}
+
 }  // namespace
 
-Result<MemcgWalk> walk_memcgs(std::int64_t expected_count, const std::vector<host::Mount>& mounts,
-                              const SectionLimit& section_limit) {
-  Skeleton skeleton;
-  WalkAttempt attempt;
-  for (int i = 0; i < walk_attempts; ++i) {
-    // Loaded anew for each attempt: that empties the maps.
-    Result<Skeleton> loaded = load(expected_count, section_limit);
-    if (!loaded) {
-      return loaded.error();
-    }
-    skeleton = std::move(*loaded);
-    Result<WalkAttempt> walked = attempt_walk(*skeleton);
-    if (!walked) {
+Result<MemcgWalk> walk_memcgs(const std::vector<host::Mount>& mounts, const WalkOptions& options) {
+  const Result<Skeleton> skeleton = load(options.section_limit);
+  if (!skeleton) {
+    return skeleton.error();
+  }
+  const std::int64_t start_ns = base::monotonic_ns();
+  MemcgTableBuilder builder(::sysconf(_SC_PAGESIZE));
+  Progress progress;
+  for (int i = 0; i < walk_attempts && !progress.complete; ++i) {
+    builder.clear();
+    builder.reserve(static_cast<std::size_t>(std::clamp<std::int64_t>(options.expected_count, 0, memcg_id_limit * 2)));
+    if (const base::Status walked = attempt_walk(**skeleton, builder, progress); !walked) {
       return walked.error();
     }
-    attempt = *walked;
-    if (attempt.counts.status == memcg_walk_done) {
-      break;
-    }
   }
-  const memcg_walk& counts = attempt.counts;
   MemcgWalk walk;
-  walk.live_count = static_cast<std::int64_t>(counts.live_count);
-  walk.dying_count = static_cast<std::int64_t>(counts.dying_count);
-  walk.dying_charged_bytes = static_cast<std::int64_t>(counts.dying_charged_pages) * ::sysconf(_SC_PAGESIZE);
-  walk.approximate = counts.status != memcg_walk_done;
-  walk.walk_ns = attempt.walk_ns;
-  walk.longest_section_ns = attempt.longest_section_ns;
-  walk.without_page_count = static_cast<std::int64_t>(counts.without_page_count);
-  walk.anonymous_only_count = static_cast<std::int64_t>(counts.anonymous_only_count);
-  walk.untracked_count = static_cast<std::int64_t>(counts.untracked_count);
-  if (const base::Status status = add_files(*skeleton, mounts, walk); !status) {
-    return status.error();
+  walk.table = builder.finish();
+  rank_files(walk.table);
+  const std::size_t named_count = std::min(walk.table.files.size(), options.name_limit);
+  if (const base::Status named = name_files(**skeleton, mounts, std::span(walk.table.files).first(named_count), progress); !named) {
+    return named.error();
   }
-  const auto parents = read_map<std::uint64_t, std::uint64_t>(skeleton->maps.dying_below);
-  if (!parents) {
-    return parents.error();
-  }
-  for (const auto& parent : *parents) {
-    walk.dying_below.emplace(parent.key, static_cast<std::int64_t>(parent.value));
-  }
+  settle_pins(walk.table);
+  walk.approximate = !progress.complete;
+  walk.walk_ns = base::monotonic_ns() - start_ns;
+  walk.longest_section_ns = progress.longest_section_ns;
+  count(walk);
   return walk;
 }
 

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/result.h"
+#include "census/memcg_table.h"
 #include "evidence/records.h"
 #include "host/mounts.h"
 
@@ -19,7 +20,7 @@ struct MemcgWalk {
   std::int64_t dying_charged_bytes = 0;
   /// The tree changed under every attempt: the counts are of the part that was seen.
   bool approximate = false;
-  /// From the first section to the last, without loading the program.
+  /// From the first section to the last, names included, without loading the program.
   std::int64_t walk_ns = 0;
   /// Longest run of the BPF program, by the kernel's clock: on a kernel without preemption nothing else ran on the CPU meanwhile.
   std::int64_t longest_section_ns = 0;
@@ -27,8 +28,6 @@ struct MemcgWalk {
   /// pages of a CPU that are not on a list yet. And those that only anonymous memory keeps.
   std::int64_t without_page_count = 0;
   std::int64_t anonymous_only_count = 0;
-  /// Dying memory cgroups pinned by files that are not counted in `files`.
-  std::int64_t untracked_count = 0;
   /// The files that pin the most, most first; at most `named_file_limit`. charged_bytes is the memory cgroups' whole charge,
   /// children included.
   std::vector<evidence::PinningFileRecord> files;
@@ -36,8 +35,11 @@ struct MemcgWalk {
   std::int64_t file_count = 0;
   /// By inode number of a live cgroup's directory: its dying descendants, where there are any.
   std::unordered_map<std::uint64_t, std::int64_t> dying_below;
+  /// Each memory cgroup by itself.
+  MemcgTable table;
 };
 
+/// Of a bundle: what is beyond is counted.
 inline constexpr std::size_t named_file_limit = 20;
 
 /// How much of the tree is walked before the CPU is given back: whichever limit comes first ends a section. The time is looked at
@@ -47,10 +49,17 @@ struct SectionLimit {
   std::int64_t length_ns = 400'000;
 };
 
-/// Blocks for about 1 us per dying memory cgroup plus 50 ms. `expected_count` sizes the table of files; `mounts` turns their paths
-/// into those this process sees. Needs CAP_BPF and CAP_PERFMON (or root), Linux 5.17 and kernel BTF; the error names which of
-/// them is missing.
-[[nodiscard]] base::Result<MemcgWalk> walk_memcgs(std::int64_t expected_count, const std::vector<host::Mount>& mounts,
-                                                  const SectionLimit& section_limit = {});
+struct WalkOptions {
+  /// Sizes the table.
+  std::int64_t expected_count = 0;
+  SectionLimit section_limit;
+  /// Of how many pinning files the names are found, those that pin the most first: about 3 us each.
+  std::size_t name_limit = named_file_limit;
+};
+
+/// Blocks for about 3 us per memory cgroup plus 50 ms, and needs some 250 bytes for each. `mounts` turns the paths of files into
+/// those this process sees. Needs CAP_BPF and CAP_PERFMON (or root), Linux 5.17 and kernel BTF; the error names which of them is
+/// missing.
+[[nodiscard]] base::Result<MemcgWalk> walk_memcgs(const std::vector<host::Mount>& mounts, const WalkOptions& options = {});
 
 }  // namespace stallscope::census

@@ -102,6 +102,33 @@ bool slabinfo_is_harmless(KernelVersion version) {
   return std::pair(version.major, version.minor) >= std::pair(6, 10);
 }
 
+std::optional<CacheState> parse_cache_state(std::string_view dentry_state, std::string_view inode_number) {
+  // fs/dcache.c: nr_dentry, nr_unused, age_limit, want_pages, nr_negative, dummy.
+  constexpr std::size_t negative_field = 4;
+  const auto numbers = [](std::string_view text) {
+    std::vector<std::int64_t> values;
+    while (text.ends_with('\n')) {
+      text.remove_suffix(1);
+    }
+    for (const std::string_view field : base::split_fields(text)) {
+      values.push_back(base::parse_number<std::int64_t>(field).value_or(-1));
+    }
+    return values;
+  };
+  const std::vector<std::int64_t> dentries = numbers(dentry_state);
+  const std::vector<std::int64_t> inodes = numbers(inode_number);
+  if (dentries.size() < 2 || inodes.size() < 2) {
+    return std::nullopt;
+  }
+  CacheState state;
+  state.dentry_count = dentries[0];
+  state.unused_dentry_count = dentries[1];
+  state.negative_dentry_count = dentries.size() > negative_field ? dentries[negative_field] : -1;
+  state.inode_count = inodes[0];
+  state.free_inode_count = inodes[1];
+  return state;
+}
+
 MemorySummary summarize_memory(const std::string& root, bool slabinfo_anyway) {
   MemorySummary summary;
   if (const base::Result<std::string> meminfo = base::read_file(root + "/proc/meminfo")) {
@@ -109,6 +136,9 @@ MemorySummary summarize_memory(const std::string& root, bool slabinfo_anyway) {
   } else {
     summary.gaps.push_back({"memory summary", meminfo.error().message(), "how much memory is free or cached is not known"});
   }
+  const base::Result<std::string> dentries = base::read_file(root + "/proc/sys/fs/dentry-state");
+  const base::Result<std::string> inodes = base::read_file(root + "/proc/sys/fs/inode-nr");
+  summary.caches = dentries && inodes ? parse_cache_state(*dentries, *inodes) : std::nullopt;
   add_slabs(root, slabinfo_anyway, summary);
   return summary;
 }

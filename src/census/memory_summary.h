@@ -30,13 +30,26 @@ struct KernelVersion {
 /// with interrupts off, for milliseconds where there are many.
 [[nodiscard]] bool slabinfo_is_harmless(KernelVersion version);
 
+/// The kernel's own counts of cached directory entries and inodes (/proc/sys/fs/dentry-state and inode-nr): per CPU, summed without
+/// a lock, so a little off while they change. nr_negative since Linux 5.1 (commit af0c9af1b3f6); -1: not known.
+struct CacheState {
+  std::int64_t dentry_count = 0;
+  std::int64_t unused_dentry_count = 0;
+  std::int64_t negative_dentry_count = -1;
+  std::int64_t inode_count = 0;
+  std::int64_t free_inode_count = 0;
+};
+[[nodiscard]] std::optional<CacheState> parse_cache_state(std::string_view dentry_state, std::string_view inode_number);
+
 struct MemorySummary {
   std::vector<evidence::MemoryRecord> memory;
   std::vector<evidence::SlabRecord> slabs;
+  std::optional<CacheState> caches;
   std::vector<evidence::GapRecord> gaps;
 };
 
-/// Reads /proc/meminfo and, where that is harmless or `slabinfo_anyway`, /proc/slabinfo (which needs root), below `root`.
+/// Reads /proc/meminfo, the state of the caches and, where that is harmless or `slabinfo_anyway`, /proc/slabinfo (which needs
+/// root), below `root`.
 [[nodiscard]] MemorySummary summarize_memory(const std::string& root, bool slabinfo_anyway);
 
 inline constexpr std::size_t slab_limit = 20;

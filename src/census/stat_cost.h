@@ -24,6 +24,14 @@ struct StatCost {
   std::vector<evidence::GapRecord> gaps;
 };
 
+/// A read's cost beside the number of memory cgroups a flush there can go through.
+struct StatReadPoint {
+  std::string path;
+  std::int64_t live_below = 0;
+  std::int64_t dying_below = 0;
+  std::int64_t worst_ns = 0;
+};
+
 /// The root and those cgroups that hold the most dying and then the most live descendants: at most `limit` in all.
 /// `dying_below` is by inode number.
 [[nodiscard]] std::vector<std::string> costliest_cgroups(const std::vector<VisibleCgroup>& cgroups,

@@ -17,6 +17,8 @@ void add_bisect_command(CLI::App& app, int& exit_status);
 void add_capture_command(CLI::App& app, int& exit_status);
 void add_respond_command(CLI::App& app, int& exit_status);
 void add_census_command(CLI::App& app, int& exit_status);
+void add_remedy_command(CLI::App& app, int& exit_status);
+void add_compare_command(CLI::App& app, int& exit_status);
 void add_doctor_command(CLI::App& app, int& exit_status);
 void add_lab_command(CLI::App& app, int& exit_status);
 

@@ -37,7 +37,7 @@ namespace {
 using base::Error;
 using base::Result;
 using base::Status;
-using nlohmann::json;
+using Json = nlohmann::json;
 
 /// For a fault to be in place, and for its end: making 60,000 zombies takes a quarter of a minute here, more elsewhere.
 constexpr std::int64_t patience_ns = 180 * base::ns_per_s;
@@ -81,7 +81,7 @@ struct CaseResult {
   Case tried;
   MatrixScore score;
   /// The lines of the ground truth.
-  std::vector<json> truth;
+  std::vector<Json> truth;
   /// Why it could not be tried here.
   std::optional<Error> unavailable;
 };
@@ -155,7 +155,7 @@ class RunningFault {
   }
 
   /// The lines of the ground truth.
-  [[nodiscard]] Result<std::vector<json>> stop() {
+  [[nodiscard]] Result<std::vector<Json>> stop() {
     child_.ask_to_stop();
     std::string line;
     const std::int64_t deadline_ns = base::monotonic_ns() + patience_ns;
@@ -172,7 +172,7 @@ class RunningFault {
   RunningFault(lab::ChildProcess child, std::size_t fault_count) : child_(std::move(child)), fault_count_(fault_count) {}
 
   void take(const std::string& line) {
-    lines_.push_back(json::parse(line, nullptr, /*allow_exceptions=*/false));
+    lines_.push_back(Json::parse(line, nullptr, /*allow_exceptions=*/false));
     if (lines_.back().is_object() && lines_.back().value("type", "") == "ready") {
       ++ready_count_;
     }
@@ -181,7 +181,7 @@ class RunningFault {
   lab::ChildProcess child_;
   std::size_t fault_count_ = 1;
   std::size_t ready_count_ = 0;
-  std::vector<json> lines_;
+  std::vector<Json> lines_;
 };
 
 Status try_case(const MatrixOptions& options, RunningFault& fault, const std::string& directory, CaseResult& result) {
@@ -198,7 +198,7 @@ Status try_case(const MatrixOptions& options, RunningFault& fault, const std::st
   if (!recorded) {
     return recorded.error();
   }
-  Result<std::vector<json>> truth = fault.stop();
+  Result<std::vector<Json>> truth = fault.stop();
   const Result<evidence::Evidence> evidence = evidence::read_bundle(recorded->bundle_path);
   if (!truth || !evidence) {
     return truth ? evidence.error() : truth.error();
@@ -237,7 +237,7 @@ Status put_away(const CaseResult& result, const MatrixOptions& options, int run,
       return base::errno_error("keep", name + ".stall", error.value());
     }
     std::ofstream truth(name + ".jsonl");
-    for (const json& line : result.truth) {
+    for (const Json& line : result.truth) {
       truth << line.dump() << '\n';
     }
     if (!truth.flush()) {
@@ -306,13 +306,13 @@ void print_row(const CaseResult& result, std::size_t width) {
   static_cast<void>(std::fflush(stdout));
 }
 
-json json_of(const CaseResult& result, int run) {
+Json json_of(const CaseResult& result, int run) {
   const MatrixScore& score = result.score;
   return {{"run", run},
           {"fault", lab::join_ids(result.tried.faults)},
           {"length_ns", result.tried.length_ns},
           {"healthy", result.tried.healthy},
-          {"unavailable", result.unavailable ? json(result.unavailable->message()) : json(nullptr)},
+          {"unavailable", result.unavailable ? Json(result.unavailable->message()) : Json(nullptr)},
           {"right", right(result)},
           {"stalls", score.stall_count},
           {"found", score.found_count},

@@ -19,12 +19,12 @@ using diagnose::ShareKind;
 using diagnose::Stall;
 using evidence::Evidence;
 using evidence::Occupant;
-using nlohmann::json;
+using Json = nlohmann::json;
 
 constexpr std::string_view hypervisor_rule = "vcpu-stolen";
 
 template <typename Value>
-std::optional<Value> value_of(const json& line, const char* name) {
+std::optional<Value> value_of(const Json& line, const char* name) {
   const auto field = line.find(name);
   return field == line.end() || field->is_null() ? std::nullopt : std::optional<Value>(field->get<Value>());
 }
@@ -134,9 +134,9 @@ void compare_finding(const Diagnosis& diagnosis, const TrueStall& truth, MatrixS
 
 }  // namespace
 
-std::vector<TrueStall> true_stalls(const std::vector<json>& lines) {
+std::vector<TrueStall> true_stalls(const std::vector<Json>& lines) {
   std::vector<TrueStall> stalls;
-  for (const json& line : lines) {
+  for (const Json& line : lines) {
     if (value_of<std::string>(line, "type") != "stall" || value_of<std::string>(line, "rule") == lab::blames_nothing) {
       continue;
     }
@@ -161,9 +161,9 @@ bool MatrixScore::right() const {
          std::all_of(counts.begin(), counts.end(), [this](std::int64_t count) { return count == stall_count; });
 }
 
-std::vector<LabTurn> lab_turns(const std::vector<json>& lines) {
+std::vector<LabTurn> lab_turns(const std::vector<Json>& lines) {
   std::vector<LabTurn> turns;
-  for (const json& line : lines) {
+  for (const Json& line : lines) {
     const std::optional<std::int64_t> start_ns = value_of<std::int64_t>(line, "start_ns");
     const std::optional<std::int64_t> end_ns = value_of<std::int64_t>(line, "end_ns");
     if (start_ns && end_ns) {

@@ -8,8 +8,8 @@
 
 #include "base/clock.h"
 #include "diagnose/arithmetic.h"
-#include "diagnose/containers.h"
 #include "diagnose/stacks.h"
+#include "evidence/containers.h"
 #include "evidence/syscalls.h"
 #include "report/json_parts.h"
 #include "report/packets.h"
@@ -264,7 +264,7 @@ class JsonReport {
   }
 
   [[nodiscard]] Json occupant(const evidence::Occupant& occupant) const {
-    const diagnose::CgroupOwner owner = diagnose::cgroup_owner(occupant.cgroup);
+    const evidence::CgroupOwner owner = evidence::cgroup_owner(occupant.cgroup);
     Json system_call = nullptr;
     if (occupant.syscall_number) {
       system_call = {{"number", *occupant.syscall_number},

@@ -9,7 +9,7 @@
 #include "base/text.h"
 #include "base/units.h"
 #include "diagnose/arithmetic.h"
-#include "diagnose/containers.h"
+#include "evidence/containers.h"
 #include "evidence/syscalls.h"
 #include "report/text_parts.h"
 
@@ -118,9 +118,9 @@ std::vector<std::string> occupant_lines(const Page& page, const StallText& sourc
       lines.push_back(fit("cgroup " + cgroup, room));
     }
   }
-  const diagnose::CgroupOwner owner = diagnose::cgroup_owner(occupant.cgroup);
+  const evidence::CgroupOwner owner = evidence::cgroup_owner(occupant.cgroup);
   if (!owner.container_id.empty() || !owner.pod_uid.empty()) {
-    append(lines, fill(printable(diagnose::describe_owner(owner)), room));
+    append(lines, fill(printable(evidence::describe_owner(owner)), room));
   }
   append(lines, fill(printable(syscall_text(occupant)), room));
   if (const std::vector<std::string>* frames = source.stacks.frames(occupant.stack_id)) {

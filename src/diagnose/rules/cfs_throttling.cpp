@@ -6,9 +6,9 @@
 #include <vector>
 
 #include "base/units.h"
-#include "diagnose/containers.h"
 #include "diagnose/episodes.h"
 #include "diagnose/rules/common.h"
+#include "evidence/containers.h"
 
 namespace stallscope::diagnose::rules {
 namespace {
@@ -45,7 +45,7 @@ std::string server_name(const ThrottledCgroupRecord& cgroup) {
 }
 
 std::string limit_line(const ThrottledCgroupRecord& cgroup) {
-  const std::string owner = describe_owner(cgroup_owner(cgroup.cgroup));
+  const std::string owner = evidence::describe_owner(evidence::cgroup_owner(cgroup.cgroup));
   return fmt::format("cgroup {}{}: may run {} in every {}; throttled in {}, for {} in all{}", cgroup.cgroup,
                      owner.empty() ? "" : fmt::format(" ({})", owner), base::format_duration(cgroup.quota_ns),
                      base::format_duration(cgroup.period_ns), how_often(cgroup), base::format_duration(cgroup.throttled_ns),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "lab/lock.h"
+#include "base/process_lock.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -11,7 +11,7 @@
 
 #include "base/files.h"
 
-namespace stallscope::lab {
+namespace stallscope::base {
 namespace {
 
 struct flock whole_file() {
@@ -31,35 +31,35 @@ bool still_names(const std::string& path, int fd) {
 
 }  // namespace
 
-base::Result<LabLock> LabLock::take(const std::string& path) {
+Result<ProcessLock> ProcessLock::take(const std::string& path, std::string_view what) {
   while (true) {
-    base::Result<base::OwnedFd> file = base::open_file(path, O_RDWR | O_CREAT | O_NOFOLLOW, S_IRUSR | S_IWUSR);
+    Result<OwnedFd> file = open_file(path, O_RDWR | O_CREAT | O_NOFOLLOW, S_IRUSR | S_IWUSR);
     if (!file) {
       return file.error();
     }
     struct flock lock = whole_file();
     if (::fcntl(file->get(), F_SETLK, &lock) == 0) {
       if (still_names(path, file->get())) {
-        return LabLock(path, std::move(*file));
+        return ProcessLock(path, std::move(*file));
       }
       continue;
     }
     if (errno != EACCES && errno != EAGAIN) {
-      return base::errno_error("lock", path, errno);
+      return errno_error("lock", path, errno);
     }
     struct flock holder = whole_file();
     if (::fcntl(file->get(), F_GETLK, &holder) == 0 && holder.l_type == F_UNLCK) {
       continue;  // Its holder has just let go.
     }
-    return base::Error{"lock", path, fmt::format("another lab is at work, process {}", holder.l_pid),
-                       fmt::format("Wait for it to end, or end it: kill {}", holder.l_pid)};
+    return Error{"lock", path, fmt::format("another {} is at work, process {}", what, holder.l_pid),
+                 fmt::format("Wait for it to end, or end it: kill {}", holder.l_pid)};
   }
 }
 
-LabLock::~LabLock() {
+ProcessLock::~ProcessLock() {
   if (file_) {
     ::unlink(path_.c_str());
   }
 }
 
-}  // namespace stallscope::lab
+}  // namespace stallscope::base

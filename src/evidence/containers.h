@@ -4,7 +4,7 @@
 #include <string>
 #include <string_view>
 
-namespace stallscope::diagnose {
+namespace stallscope::evidence {
 
 /// Who a cgroup belongs to, as far as its path says. Empty fields: the path does not say.
 struct CgroupOwner {
@@ -25,4 +25,4 @@ struct CgroupOwner {
 /// "docker container 3f2a1b9c0d4e", "pod 7f9c..., container 3f2a1b9c0d4e", "ssh.service" or nothing.
 [[nodiscard]] std::string describe_owner(const CgroupOwner& owner);
 
-}  // namespace stallscope::diagnose
+}  // namespace stallscope::evidence

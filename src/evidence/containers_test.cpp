@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "diagnose/containers.h"
+#include "evidence/containers.h"
 
 #include <gtest/gtest.h>
 
-namespace stallscope::diagnose {
+namespace stallscope::evidence {
 namespace {
 
 const std::string id = "0f3c1a5b7d9e2f4a6c8e0b1d3f5a7c9e1b3d5f7a9c1e3b5d7f9a1c3e5b7d9f1a";
@@ -61,4 +61,4 @@ TEST(DescribeOwner, says_runtime_and_short_id) {
 }
 
 }  // namespace
-}  // namespace stallscope::diagnose
+}  // namespace stallscope::evidence

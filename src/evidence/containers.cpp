@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "diagnose/containers.h"
+#include "evidence/containers.h"
 
 #include <fmt/format.h>
 
@@ -9,7 +9,7 @@
 
 #include "base/text.h"
 
-namespace stallscope::diagnose {
+namespace stallscope::evidence {
 namespace {
 
 constexpr std::size_t container_id_length = 64;
@@ -113,4 +113,4 @@ std::string describe_owner(const CgroupOwner& owner) {
   return container.empty() ? owner.systemd_unit : container;
 }
 
-}  // namespace stallscope::diagnose
+}  // namespace stallscope::evidence

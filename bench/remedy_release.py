@@ -1,0 +1,154 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What letting go of zombie memory cgroups does to packets: in small steps, by removing the file at once, and by drop_caches.
+
+usage: remedy_release.py STALLSCOPE [--zombies N] [--where DIRECTORY]... [--cpu N]    (as root, cgroup v1 or v2)
+
+For each directory (a tmpfs, a disk) and way it makes N zombies, each pinned by a page of one file there, probes loopback at 1 kHz from the
+CPU on which the release is done, lets go of them, and prints how long it took, how many were freed, and the worst that was added to a
+probe. The probes are those of another process than the remedy's own. Everything made is removed.
+"""
+import argparse
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+PAGE = 4096
+# Until the kernel has freed what it was let go of; those that nothing lets go of stay.
+PATIENCE_SECONDS = 20
+WAYS = ("in steps", "at once", "drop_caches")
+
+
+def hierarchy():
+    for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
+        mount, _, rest = line.partition(" - ")
+        kind, _, options = rest.split(" ", 2)
+        if kind == "cgroup" and "memory" in options.split(","):
+            return pathlib.Path(mount.split()[4])
+    for line in pathlib.Path("/proc/self/mountinfo").read_text().splitlines():
+        mount, _, rest = line.partition(" - ")
+        if rest.split(" ", 1)[0] == "cgroup2":
+            return pathlib.Path(mount.split()[4])
+    sys.exit("no memory cgroups are mounted")
+
+
+def count():
+    for line in pathlib.Path("/proc/cgroups").read_text().splitlines():
+        if line.startswith("memory"):
+            return int(line.split()[2])
+    sys.exit("/proc/cgroups does not count memory cgroups")
+
+
+def make(parent, file, zombies):
+    """In a process of its own, which hops through the cgroups."""
+    child = os.fork()
+    if child:
+        _, status = os.waitpid(child, 0)
+        if status:
+            sys.exit("cannot make zombies")
+        return
+    fd = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    page = bytes(PAGE)
+    previous = None
+    for i in range(zombies):
+        directory = parent / f"z{i}"
+        os.mkdir(directory)
+        with open(directory / "cgroup.procs", "w", encoding="ascii") as procs:
+            procs.write("0")
+        os.pwrite(fd, page, i * PAGE)
+        if previous:
+            os.rmdir(previous)
+        previous = directory
+    with open(parent / "cgroup.procs", "w", encoding="ascii") as procs:
+        procs.write("0")
+    os.rmdir(previous)
+    os.fdatasync(fd)
+    os._exit(0)
+
+
+class Prober:
+    """Probes in 1 kHz until stopped."""
+
+    def __init__(self, stallscope, cpu):
+        self.process = subprocess.Popen([stallscope, "probe", "127.0.0.1", "--interval", "1ms", "--for", "10m", "--probe-cpu", str(cpu),
+                                         "--each", "--json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        time.sleep(1)
+
+    def worst_added_ms(self):
+        self.process.send_signal(signal.SIGINT)
+        output, _ = self.process.communicate(timeout=PATIENCE_SECONDS)
+        times = [line["received_ns"] - line["intended_ns"] for line in map(json.loads, output.splitlines())
+                 if line.get("type") == "probe" and line.get("received_ns") is not None]
+        if len(times) < 100:
+            sys.exit("too few probes were answered")
+        usual = sorted(times)[len(times) // 2]
+        return (max(times) - usual) / 1e6, len(times)
+
+
+def wait_for(target):
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while count() > target and time.monotonic() < deadline:
+        time.sleep(0.05)
+
+
+def release(stallscope, way, file, cpu, on_disk):
+    if way == "in steps":
+        option = "drop-file-cache" if on_disk else "punch-file"
+        result = subprocess.run([stallscope, "remedy", "apply", option, "--file", str(file), "--cpu", str(cpu), "--go"], check=False,
+                                capture_output=True, text=True)
+        if result.returncode == 2:
+            sys.exit(result.stderr)
+    elif way == "at once":
+        subprocess.run(["taskset", "-c", str(cpu), "rm", str(file)], check=True)
+    else:
+        subprocess.run(["taskset", "-c", str(cpu), "sh", "-c", "echo 3 > /proc/sys/vm/drop_caches"], check=True)
+
+
+def measure(options, directory, way):
+    parent = hierarchy() / "stallscope-bench-remedy"
+    file = pathlib.Path(directory) / "stallscope-bench-remedy-pins"
+    on_disk = subprocess.run(["stat", "-f", "-c", "%T", directory], check=True, capture_output=True, text=True).stdout.strip() != "tmpfs"
+    parent.mkdir(exist_ok=True)
+    try:
+        before = count()
+        make(parent, file, options.zombies)
+        made = count() - before
+        prober = Prober(options.stallscope, options.cpu)
+        start = time.monotonic()
+        release(options.stallscope, way, file, options.cpu, on_disk)
+        if way != "drop_caches" or on_disk:
+            wait_for(before)
+        seconds = time.monotonic() - start
+        worst, probes = prober.worst_added_ms()
+        freed = made - max(count() - before, 0)
+        print(f"{'disk' if on_disk else 'tmpfs':<6} {way:<12} {made:>8,} {freed:>8,} {seconds:>8.1f} {worst:>10.1f} {probes:>8,}", flush=True)
+    finally:
+        if file.exists():
+            for left in range(file.stat().st_size, -1, -1000 * PAGE):
+                os.truncate(file, left)
+                time.sleep(0.03)
+            file.unlink()
+        wait_for(before)
+        parent.rmdir()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("stallscope")
+    parser.add_argument("--zombies", type=int, default=60_000)
+    parser.add_argument("--where", action="append")
+    parser.add_argument("--way", action="append", choices=WAYS)
+    parser.add_argument("--cpu", type=int, default=1)
+    options = parser.parse_args()
+    print(f"{'pages':<6} {'released':<12} {'zombies':>8} {'freed':>8} {'s':>8} {'worst +ms':>10} {'probes':>8}", flush=True)
+    for directory in options.where or ["/dev/shm"]:
+        for way in options.way or WAYS:
+            measure(options, directory, way)
+
+
+if __name__ == "__main__":
+    main()
