@@ -37,7 +37,7 @@ namespace {
 using base::Result;
 using base::Status;
 using capture::Observation;
-using Json = nlohmann::ordered_json;
+using Json = nlohmann::json;
 
 constexpr std::size_t read_batch_size = 256;
 constexpr std::int64_t reading_shown_every_ns = base::ns_per_s;
