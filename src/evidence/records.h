@@ -241,8 +241,8 @@ struct WaitRecord {
 
 /// Consecutive samples of a CPU's clock during a wait that found the same task in the same place: in their order they tell who had
 /// the CPU, one after the other.
-/// With a sample_count of 0, what another CPU saw while this one served no interrupts. That is a hint: its stack was read raw, while
-/// it changed, and may hold functions that had returned already.
+/// With a sample_count of 0, what another CPU saw while this one served no interrupts. That is a hint: its stack was read raw,
+/// while it changed, and may hold functions that had returned already.
 struct SampleRecord {
   std::int64_t wait_id = 0;
   std::int64_t first_ns = 0;

@@ -240,13 +240,14 @@ struct Table<SampleRecord> : TableDefaults {
   static constexpr std::string_view name = "sample";
   static constexpr std::string_view about = "Consecutive samples during a wait that found the same task in the same place.";
   static constexpr std::string_view constraint = "first_ns <= last_ns";
-  static constexpr std::tuple columns{Column{"wait_id", &SampleRecord::wait_id, counts, "wait.id"},
-                                      Column{"first_ns", &SampleRecord::first_ns, nanoseconds, ""},
-                                      Column{"last_ns", &SampleRecord::last_ns, nanoseconds, ""},
-                                      Column{"sample_count", &SampleRecord::sample_count, counts, "of the CPU clock, 1 kHz; 0: seen from another CPU, a hint"},
-                                      Column{"pid", &SampleRecord::pid, process_ids, "of the thread; 0: idle"},
-                                      Column{"comm", &SampleRecord::comm, any_integer, ""},
-                                      Column{"stack_id", &SampleRecord::stack_id, counts, "stack_frame.stack_id; 0: no stack"}};
+  static constexpr std::tuple columns{
+      Column{"wait_id", &SampleRecord::wait_id, counts, "wait.id"},
+      Column{"first_ns", &SampleRecord::first_ns, nanoseconds, ""},
+      Column{"last_ns", &SampleRecord::last_ns, nanoseconds, ""},
+      Column{"sample_count", &SampleRecord::sample_count, counts, "of the CPU clock, 1 kHz; 0: seen from another CPU, a hint"},
+      Column{"pid", &SampleRecord::pid, process_ids, "of the thread; 0: idle"},
+      Column{"comm", &SampleRecord::comm, any_integer, ""},
+      Column{"stack_id", &SampleRecord::stack_id, counts, "stack_frame.stack_id; 0: no stack"}};
 };
 
 template <>
