@@ -15,12 +15,15 @@ import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 
 PAGE = 4096
 # Until the kernel has freed what it was let go of; those that nothing lets go of stay.
 PATIENCE_SECONDS = 20
-WAYS = ("in steps", "at once", "drop_caches")
+# The first is the control: what this machine does to probes by itself.
+WAYS = ("nothing", "in steps", "at once", "drop_caches")
+CONTROL_SECONDS = 10
 
 
 def hierarchy():
@@ -74,15 +77,19 @@ class Prober:
     """Probes in 1 kHz until stopped."""
 
     def __init__(self, stallscope, cpu):
+        # To a file: a pipe that nobody reads would hold the prober up when it is full.
+        self.output = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen([stallscope, "probe", "127.0.0.1", "--interval", "1ms", "--for", "10m", "--probe-cpu", str(cpu),
-                                         "--each", "--json"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+                                         "--each", "--json"], stdout=self.output, stderr=subprocess.DEVNULL, text=True)
         time.sleep(1)
 
-    def worst_added_ms(self):
+    def worst_added_ms(self, start):
+        """Of the probes that were due from `start` on, and how many those were."""
         self.process.send_signal(signal.SIGINT)
-        output, _ = self.process.communicate(timeout=PATIENCE_SECONDS)
-        times = [line["received_ns"] - line["intended_ns"] for line in map(json.loads, output.splitlines())
-                 if line.get("type") == "probe" and line.get("received_ns") is not None]
+        self.process.wait(timeout=PATIENCE_SECONDS)
+        self.output.seek(0)
+        times = [line["received_ns"] - line["intended_ns"] for line in map(json.loads, self.output)
+                 if line.get("type") == "probe" and line.get("received_ns") is not None and line["intended_ns"] >= start * 1e9]
         if len(times) < 100:
             sys.exit("too few probes were answered")
         usual = sorted(times)[len(times) // 2]
@@ -102,6 +109,8 @@ def release(stallscope, way, file, cpu, on_disk):
                                 capture_output=True, text=True)
         if result.returncode == 2:
             sys.exit(result.stderr)
+    elif way == "nothing":
+        time.sleep(CONTROL_SECONDS)
     elif way == "at once":
         subprocess.run(["taskset", "-c", str(cpu), "rm", str(file)], check=True)
     else:
@@ -120,14 +129,15 @@ def measure(options, directory, way):
         prober = Prober(options.stallscope, options.cpu)
         start = time.monotonic()
         release(options.stallscope, way, file, options.cpu, on_disk)
-        if way != "drop_caches" or on_disk:
+        if way in ("in steps", "at once"):
             wait_for(before)
         seconds = time.monotonic() - start
-        worst, probes = prober.worst_added_ms()
+        worst, probes = prober.worst_added_ms(start)
         freed = made - max(count() - before, 0)
         print(f"{'disk' if on_disk else 'tmpfs':<6} {way:<12} {made:>8,} {freed:>8,} {seconds:>8.1f} {worst:>10.1f} {probes:>8,}", flush=True)
     finally:
         if file.exists():
+            subprocess.run(["sync", str(file)], check=True)
             for left in range(file.stat().st_size, -1, -1000 * PAGE):
                 os.truncate(file, left)
                 time.sleep(0.03)

@@ -35,7 +35,7 @@ class WaitMachineTest : public testing::Test {
     result.kind = kind;
     result.cpu = cpu;
     result.time_ns = time_ns;
-    result.tgid = 100;
+    result.tgid = running < 0 ? running : 100;
     result.tid = running;
     result.value = value;
     result.comm = comm;
