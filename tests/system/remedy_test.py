@@ -127,6 +127,8 @@ class Remedy(unittest.TestCase):
         process = subprocess.Popen([BINARY, "remedy", "apply", "punch-file", "--file", str(file), "--go", "--stop-at", "10s"],
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         wait_until(lambda: file.stat().st_blocks < whole or process.poll() is not None, "the first step")
+        # In the middle it stays, however long the second one takes to begin.
+        process.send_signal(signal.SIGSTOP)
         second = run("remedy", "apply", "punch-file", "--file", str(file), "--go")
         self.assertEqual(second.returncode, 2, "two at once")
         self.assertIn("another remedy is at work", second.stderr)
