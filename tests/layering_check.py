@@ -23,7 +23,7 @@ ALLOWED = {
     "trace": ["base", "host", "bpf", "evidence/records.h", "evidence/syscalls.h", "evidence/syn_mark.h"],
     "census": ["base", "host", "bpf", "evidence/records.h", "evidence/containers.h"],
     "bisect": ["base"],
-    "capture": ["base", "shape", "rss", "evidence"],
+    "capture": ["base", "shape", "evidence"],
     "join": ["base", "evidence"],
     "diagnose": ["base", "evidence", "shape"],
     "remedy": ["base", "evidence", "shape/statistics.h", "diagnose"],

@@ -230,7 +230,6 @@ class Walk {
     out_.tcp_sequence = be32(4);
     out_.tcp_acknowledgement = be32(8);
     out_.tcp_flags = byte(13);
-    out_.payload_size = static_cast<std::uint32_t>(wire_size - header_size);
     if (need(header_size)) {
       tcp_options(rest_.subspan(20, header_size - 20));
     }
@@ -349,7 +348,6 @@ void decode(Bytes packet, std::uint32_t link, Decoded& decoded) {
   decoded.has_timestamps = false;
   decoded.source_port = 0;
   decoded.destination_port = 0;
-  decoded.payload_size = 0;
   Walk(packet, decoded).link_layer(link);
 }
 

@@ -26,7 +26,6 @@ inline constexpr std::uint8_t icmp6 = 58;
 }  // namespace protocol
 
 namespace tcp_flag {
-inline constexpr std::uint8_t fin = 0x01;
 inline constexpr std::uint8_t syn = 0x02;
 inline constexpr std::uint8_t rst = 0x04;
 inline constexpr std::uint8_t ack = 0x10;
@@ -68,8 +67,6 @@ struct Decoded {
   std::uint32_t tcp_acknowledgement = 0;
   std::uint32_t timestamp_value = 0;
   std::uint32_t timestamp_echo = 0;
-  /// Bytes of TCP payload on the wire, by the lengths of the headers; the capture may have fewer.
-  std::uint32_t payload_size = 0;
   std::uint16_t echo_id = 0;
   std::uint16_t echo_sequence = 0;
 

@@ -180,10 +180,15 @@ TEST(Decode, LengthsThatLieAreNotBelieved) {
   EXPECT_FALSE(decoded(packet, link_type::raw_ip).has_timestamps);
 }
 
-TEST(Decode, PaddingIsNoPayload) {
-  Buffer frame = ethernet(0x0800, ipv4(client, server, 6, tcp(1, 2, 3, 4, 0x10)));
-  frame.resize(60, 0xee);
-  EXPECT_EQ(decoded(frame).payload_size, 0U);
+TEST(Decode, PaddingIsNoTcpOption) {
+  // A header that claims eight words, of which the packet has five and the frame's padding the rest: a timestamp option.
+  Buffer segment = tcp(1, 2, 3, 4, 0x10);
+  segment[12] = 0x80;
+  Buffer frame = ethernet(0x0800, ipv4(client, server, 6, segment));
+  for (const std::uint8_t byte : {1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8}) {
+    frame.push_back(byte);
+  }
+  EXPECT_FALSE(decoded(frame).has_timestamps);
 }
 
 }  // namespace

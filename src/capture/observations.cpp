@@ -69,7 +69,6 @@ bool ObservationStore::is_notable(const Observation& observation) {
 }
 
 void ObservationStore::take(const Observation& observation) {
-  ++(observation.answered() ? answered_count_ : unanswered_count_);
   if (recent_.size() == block_size) {
     rotate();
   }

@@ -27,8 +27,6 @@ class ObservationStore : public ObservationSink {
   [[nodiscard]] std::int64_t thinned_count() const { return thinned_count_; }
   /// What belonged to a stall and was not kept for want of room.
   [[nodiscard]] std::int64_t left_out_count() const { return left_out_count_; }
-  [[nodiscard]] std::int64_t answered_count() const { return answered_count_; }
-  [[nodiscard]] std::int64_t unanswered_count() const { return unanswered_count_; }
 
  private:
   [[nodiscard]] bool is_notable(const Observation& observation);
@@ -44,8 +42,6 @@ class ObservationStore : public ObservationSink {
   std::int64_t sample_turn_ = 0;
   std::int64_t thinned_count_ = 0;
   std::int64_t left_out_count_ = 0;
-  std::int64_t answered_count_ = 0;
-  std::int64_t unanswered_count_ = 0;
   /// The least RTT of far hosts, by a hash of their address; hosts that share a place share the lesser one, which keeps more.
   std::vector<std::int64_t> least_rtt_ns_;
 };

@@ -13,15 +13,6 @@ using evidence::BundleWriter;
 using evidence::GapRecord;
 using host::CounterValue;
 
-Status add_all(BundleWriter& bundle, const auto& records) {
-  for (const auto& record : records) {
-    if (const Status added = bundle.add(record); !added) {
-      return added.error();
-    }
-  }
-  return base::ok();
-}
-
 /// What was counted between two readings; a counter that was not there before (a CPU that came online) is left out.
 std::vector<evidence::CounterRecord> increases(const std::vector<CounterValue>& before, const std::vector<CounterValue>& after) {
   std::vector<evidence::CounterRecord> records;
@@ -66,7 +57,7 @@ Status BeforeAndAfter::add_counters(BundleWriter& bundle) const {
     return bundle.add(GapRecord{"packet and steal counters", after ? counters_.error().reason : after.error().reason,
                                 "Drops, NAPI budget squeezes and stolen CPU time are not known."});
   }
-  return add_all(bundle, increases(*counters_, *after));
+  return bundle.add_all(increases(*counters_, *after));
 }
 
 Status BeforeAndAfter::add_sockets(BundleWriter& bundle) const {
@@ -78,10 +69,10 @@ Status BeforeAndAfter::add_sockets(BundleWriter& bundle) const {
     return bundle.add(GapRecord{"sockets", after ? sockets_->error().reason : after.error().reason,
                                 "Whether an application was behind with what it had received is not known."});
   }
-  if (const Status added = add_all(bundle, increases((*sockets_)->counters, after->counters)); !added) {
+  if (const Status added = bundle.add_all(increases((*sockets_)->counters, after->counters)); !added) {
     return added.error();
   }
-  return add_all(bundle, sockets_behind(**sockets_, *after));
+  return bundle.add_all(sockets_behind(**sockets_, *after));
 }
 
 Status BeforeAndAfter::add_throttled_servers(BundleWriter& bundle) const {
@@ -92,7 +83,7 @@ Status BeforeAndAfter::add_throttled_servers(BundleWriter& bundle) const {
     return bundle.add(
         GapRecord{"CPU limits of cgroups", limited_servers_->error().reason, "Whether an application was throttled is not known."});
   }
-  return add_all(bundle, throttled_since(**limited_servers_));
+  return bundle.add_all(throttled_since(**limited_servers_));
 }
 
 Status BeforeAndAfter::add_blocked_tasks(BundleWriter& bundle) const {
@@ -101,10 +92,10 @@ Status BeforeAndAfter::add_blocked_tasks(BundleWriter& bundle) const {
     return bundle.add(GapRecord{"tasks in uninterruptible sleep", after ? blocked_.error().reason : after.error().reason,
                                 "Whether one hangs is not known."});
   }
-  if (const Status added = add_all(bundle, census::blocked_throughout(*blocked_, *after)); !added) {
+  if (const Status added = bundle.add_all(census::blocked_throughout(*blocked_, *after)); !added) {
     return added.error();
   }
-  return add_all(bundle, census::read_hung_task_settings(""));
+  return bundle.add_all(census::read_hung_task_settings(""));
 }
 
 }  // namespace stallscope::cli

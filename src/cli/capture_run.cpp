@@ -168,6 +168,12 @@ void add_capture_gaps(const ReadCapture& read, evidence::Evidence& evidence) {
     gap(fmt::format("{} exchanges of {}", base::format_count(read.left_out_count), read.name), "there are more than fit in memory",
         "stalls in the later part may be missing");
   }
+  if (read.thinned_count > 0) {
+    gap(fmt::format("{} prompt exchanges of {}", base::format_count(read.thinned_count), read.name),
+        "an even sample stands for them, to bound the memory",
+        "during a stall longer than two blocks of traffic, which other flows passed is known in part only: 'all queues' may then "
+        "be one");
+  }
   if (read.counts.forgotten_count > 0) {
     gap(fmt::format("what became of {} requests in {}", base::format_count(read.counts.forgotten_count), read.name),
         "more were unanswered at once than fit in memory", "they count as unanswered");
@@ -241,7 +247,8 @@ CaptureOutcome conclude(const std::vector<ReadCapture>& reads) {
   }
   outcome.evidence = capture::make_evidence(near.observations, near.counts, outcome.places);
   outcome.evidence.run.tool_version = std::string(version());
-  outcome.evidence.run.state = near.interrupted ? "interrupted" : "finished";
+  const bool interrupted = std::any_of(reads.begin(), reads.end(), [](const ReadCapture& read) { return read.interrupted; });
+  outcome.evidence.run.state = interrupted ? "interrupted" : "finished";
   for (const ReadCapture& read : reads) {
     add_capture_gaps(read, outcome.evidence);
   }
@@ -336,16 +343,8 @@ Status write_capture_bundle(const evidence::Evidence& evidence, const std::strin
   if (!writer) {
     return writer.error();
   }
-  const auto add_all = [&](const auto& records) -> Status {
-    for (const auto& record : records) {
-      if (Status added = writer->add(record); !added) {
-        return added;
-      }
-    }
-    return base::ok();
-  };
-  for (const Status& added : {add_all(evidence.flows), add_all(evidence.probes), add_all(evidence.packets), add_all(evidence.gaps),
-                              add_all(evidence.losses)}) {
+  for (const Status& added : {writer->add_all(evidence.flows), writer->add_all(evidence.probes), writer->add_all(evidence.packets),
+                              writer->add_all(evidence.gaps), writer->add_all(evidence.losses)}) {
     if (!added) {
       return added;
     }

@@ -294,16 +294,8 @@ Status Recording::add_census() {
   if (const Status added = bundle_->add(census.memcgs); !added) {
     return added.error();
   }
-  const auto add_all = [this](const auto& records) -> Status {
-    for (const auto& record : records) {
-      if (const Status added = bundle_->add(record); !added) {
-        return added.error();
-      }
-    }
-    return base::ok();
-  };
-  for (const Status& added :
-       {add_all(census.pinning_files), add_all(census.stat_reads), add_all(census.memory), add_all(census.slabs)}) {
+  for (const Status& added : {bundle_->add_all(census.pinning_files), bundle_->add_all(census.stat_reads),
+                              bundle_->add_all(census.memory), bundle_->add_all(census.slabs)}) {
     if (!added) {
       return added.error();
     }

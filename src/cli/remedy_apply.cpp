@@ -40,13 +40,18 @@ std::optional<std::int64_t> count_memcgs() {
   return table ? census::memory_cgroup_total(*table) : std::nullopt;
 }
 
-/// What ended it before all was done; empty: nothing.
+/// Whether its amounts are pages, and not one deed.
+bool counts_pages(const remedy::Action& action) {
+  return action.total() > 1;
+}
+
 class Application {
  public:
   Application(const ApplyOptions& options, remedy::Action& action, RemedyWatch& watch)
       : options_(options), action_(action), watch_(watch), pacer_(limits(options)) {}
 
   Status run();
+  /// What ended it before all was done; empty: nothing.
   [[nodiscard]] const std::string& ended_by() const { return ended_by_; }
   [[nodiscard]] std::int64_t done() const { return done_; }
   [[nodiscard]] std::int64_t steps() const { return steps_; }
@@ -113,10 +118,10 @@ bool Application::budget_ended(std::int64_t worst_ns) {
 void Application::show_progress() {
   constexpr std::int64_t every_ns = base::ns_per_s;
   const std::int64_t now_ns = base::monotonic_ns();
-  const std::int64_t total = action_.total();
-  if (now_ns - shown_ns_ < every_ns || total <= 1 || done_ == 0) {
+  if (now_ns - shown_ns_ < every_ns || !counts_pages(action_) || done_ == 0) {
     return;
   }
+  const std::int64_t total = action_.total();
   shown_ns_ = now_ns;
   const std::int64_t left_ns = (now_ns - start_ns_) / done_ * std::max<std::int64_t>(total - done_, 0);
   tell(fmt::format("{} of {} pages, {} at a time, worst +{}, about {} left", base::format_count(done_), base::format_count(total),
@@ -151,7 +156,8 @@ Status Application::run() {
     }
     pacer_.learn(*worst_ns);
     show_progress();
-    if (budget_ended(*worst_ns)) {
+    // After the last step nothing is left that could be ended early.
+    if (!action_.done() && budget_ended(*worst_ns)) {
       break;
     }
     if (const Result<std::int64_t> paused = watch_.worst_during(pacer_.pause_ns()); !paused) {
@@ -185,13 +191,14 @@ void stay_on(std::int32_t cpu) {
   static_cast<void>(::sched_setaffinity(0, sizeof(cpus), &cpus));
 }
 
-void report(const Application& application, const RemedyWatch& watch, std::optional<std::int64_t> before) {
+void report(const Application& application, bool in_pages, const RemedyWatch& watch, std::optional<std::int64_t> before) {
   const std::optional<std::int64_t> after = count_memcgs();
   print_out(fmt::format(
-      "{}: {} steps, {} pages; worst added RTT {} of {} probes (usual {}), longest wait of a CPU {}.\n",
+      "{}: {} step{}{}; worst added RTT {} of {} probes (usual {}), longest wait of a CPU {}.\n",
       application.ended_by().empty() ? "Done" : "Ended early, " + application.ended_by(), base::format_count(application.steps()),
-      base::format_count(application.done()), base::format_duration(watch.worst_added_ns()),
-      base::format_count(watch.probe_count()), base::format_duration(watch.usual_ns()),
+      application.steps() == 1 ? "" : "s", in_pages ? fmt::format(", {} pages", base::format_count(application.done())) : "",
+      base::format_duration(watch.worst_added_ns()), base::format_count(watch.probe_count()),
+      base::format_duration(watch.usual_ns()),
       watch.without_tracer().empty()
           ? (watch.worst_wait_ns() == 0 ? std::string("below 1 ms") : base::format_duration(watch.worst_wait_ns()))
           : "not seen: " + watch.without_tracer()));
@@ -257,7 +264,7 @@ Result<int> apply_now(const ApplyOptions& options, remedy::Action& action) {
       return status.error();
     }
   }
-  report(application, *watch, before);
+  report(application, counts_pages(action), *watch, before);
   if (!action.undo().empty()) {
     print_out(fmt::format("Undo: {}\n", base::printable(action.undo())));
   }

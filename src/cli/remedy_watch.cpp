@@ -138,7 +138,12 @@ Result<std::int64_t> RemedyWatch::worst_during(std::int64_t length_ns) {
     if (state_->thread->finished()) {
       return base::Error{"watch", "what packets feel", "the prober ended", ""};
     }
-    if (now_ns >= end_ns && (state_->last_intended_ns >= end_ns || now_ns >= end_ns + longest_settling_ns)) {
+    if (now_ns >= end_ns && state_->last_intended_ns >= end_ns) {
+      break;
+    }
+    if (now_ns >= end_ns + longest_settling_ns) {
+      // Nothing has been answered since: what has not come yet has waited for so long already.
+      worst_ns = std::max(worst_ns, now_ns - state_->last_intended_ns);
       break;
     }
   }

@@ -67,6 +67,16 @@ class BundleWriter {
   [[nodiscard]] base::Status add(const GapRecord& gap);
   /// A later count for the same place replaces the earlier.
   [[nodiscard]] base::Status add(const LossRecord& loss);
+  /// Any number of records of one kind; ends at the first error.
+  template <typename Records>
+  [[nodiscard]] base::Status add_all(const Records& records) {
+    for (const auto& record : records) {
+      if (base::Status added = add(record); !added) {
+        return added;
+      }
+    }
+    return base::ok();
+  }
 
   /// Blocks for two fsyncs, and for at most five seconds while another program reads the file; if that still reads then, the error
   /// says so, nothing is lost and the next commit() tries again.

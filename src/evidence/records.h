@@ -251,6 +251,7 @@ struct SampleRecord {
   /// Of the thread; 0 is the idle task, or one of Occupant::exiting_comm.
   std::int32_t pid = 0;
   std::string comm;
+  [[nodiscard]] bool is_idle() const { return pid == 0 && comm != Occupant::exiting_comm; }
   /// Row of the stacks table; 0 for none, as in user space.
   std::int64_t stack_id = 0;
 

@@ -123,7 +123,7 @@ Option drop_caches(bool pinned_by_memory) {
   option.title = "drop all page cache and slab caches of the machine (last resort)";
   option.risk = Risk::high;
   option.risk_reason =
-      "stalls packets itself: 125 ms with 60,000 zombies, and with about 10,000 it once never finished; every file is read "
+      "stalls packets itself: 22 to 135 ms with 60,000 zombies, and with about 10,000 it once never finished; every file is read "
       "from the disk again";
   option.commands = {"stallscope remedy apply drop-caches --accept-stall --go"};
   option.effect = pinned_by_memory ? "none of the zombies that files in memory (tmpfs) pin"

@@ -233,11 +233,10 @@ std::vector<std::string> packet_sentences(const Evidence& evidence, const Stall&
 
 /// "cadvisor: ksys_read > ... > css_rstat_flush": where it came from and what it was at, one line.
 std::string sample_text(const StallText& source, const evidence::SampleRecord& sample) {
-  const bool idle = sample.pid == 0 && sample.comm != Occupant::exiting_comm;
-  std::string who = idle ? "idle" : printable(sample.comm);
+  std::string who = sample.is_idle() ? "idle" : printable(sample.comm);
   const std::vector<std::string>* frames = source.stacks.frames(sample.stack_id);
   if (frames == nullptr) {
-    return idle ? who : who + ": user space";
+    return sample.is_idle() ? who : who + ": user space";
   }
   const std::vector<std::string_view> functions = diagnose::telling_functions(*frames);
   if (sample.sample_count == 0) {

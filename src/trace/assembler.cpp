@@ -215,8 +215,8 @@ base::Status WaitAssembler::write(CpuState& cpu, const PendingWait& pending) {
   switch (event.kind) {
     case TRACE_IRQS_OFF:
       wait.mode = WaitMode::hard_irqs_off;
-      sampled =
-          std::any_of(cpu.samples.begin(), cpu.samples.end(), [&](const trace_sample& sample) { return of_wait(sample, wait); });
+      sampled = std::any_of(cpu.samples.begin(), cpu.samples.end(),
+                            [&](const trace_sample& sample) { return of_wait(sample, wait, true); });
       break;
     case TRACE_NET_RX_LONG:
       wait.mode = WaitMode::net_rx_work;
@@ -262,7 +262,7 @@ base::Status WaitAssembler::write(CpuState& cpu, const PendingWait& pending) {
   }
 
   if (sampled) {
-    if (const base::Status added = add_sampled_occupants(cpu, wait); !added) {
+    if (const base::Status added = add_sampled_occupants(cpu, wait, event.kind == TRACE_IRQS_OFF); !added) {
       return added.error();
     }
   }
@@ -282,7 +282,7 @@ base::Status WaitAssembler::write(CpuState& cpu, const PendingWait& pending) {
       return written.error();
     }
   }
-  return sampled ? write_samples(cpu, wait) : base::ok();
+  return sampled ? write_samples(cpu, wait, event.kind == TRACE_IRQS_OFF) : base::ok();
 }
 
 bool WaitAssembler::mostly_bh_off(const CpuState& cpu, const WaitRecord& wait) {
@@ -323,18 +323,18 @@ base::Status WaitAssembler::write_glimpses(CpuState& cpu, const WaitRecord& wait
   return base::ok();
 }
 
-bool WaitAssembler::of_wait(const trace_sample& sample, const WaitRecord& wait) {
+bool WaitAssembler::of_wait(const trace_sample& sample, const WaitRecord& wait, bool irqs_off) {
   const std::int64_t time_ns = signed_ns(sample.time_ns);
   // With hard IRQs off the clock takes none; what lies at the edge is of before.
-  return time_ns >= wait.start_ns && time_ns <= wait.end_ns && (wait.mode != WaitMode::hard_irqs_off || sample.from_nmi != 0);
+  return time_ns >= wait.start_ns && time_ns <= wait.end_ns && (!irqs_off || sample.from_nmi != 0);
 }
 
-base::Status WaitAssembler::add_sampled_occupants(const CpuState& cpu, WaitRecord& wait) {
+base::Status WaitAssembler::add_sampled_occupants(const CpuState& cpu, WaitRecord& wait, bool irqs_off) {
   // One occupant per thread and system call; the stack shown is the one of its middle sample, past any start-up work.
   std::map<std::pair<std::int32_t, std::int32_t>, std::vector<const trace_sample*>> groups;
   std::int32_t total = 0;
   for (const trace_sample& sample : cpu.samples) {
-    if (of_wait(sample, wait)) {
+    if (of_wait(sample, wait, irqs_off)) {
       groups[{sample.task.pid, sample.task.syscall_number}].push_back(&sample);
       ++total;
     }
@@ -394,11 +394,11 @@ base::Result<std::int64_t> WaitAssembler::add_stack(const KernelStack& stack) {
   return stack.frames.empty() ? base::Result<std::int64_t>(0) : sink_.add_stack(stack.frames);
 }
 
-base::Status WaitAssembler::write_samples(const CpuState& cpu, const WaitRecord& wait) {
+base::Status WaitAssembler::write_samples(const CpuState& cpu, const WaitRecord& wait, bool irqs_off) {
   std::optional<evidence::SampleRecord> current;
   for (const trace_sample& sample : cpu.samples) {
     const std::int64_t time_ns = signed_ns(sample.time_ns);
-    if (!of_wait(sample, wait)) {
+    if (!of_wait(sample, wait, irqs_off)) {
       continue;
     }
     const base::Result<std::int64_t> stack_id = add_stack(plain_stack(addresses_of(sample.task), lookup_));

@@ -60,12 +60,13 @@ class WaitAssembler {
   [[nodiscard]] static bool mostly_bh_off(const CpuState& cpu, const evidence::WaitRecord& wait);
   /// Whether a sample within the wait found somebody else than the idle loop.
   [[nodiscard]] static bool sampled_within(const CpuState& cpu, const evidence::WaitRecord& wait);
-  /// Whether the sample was taken during the wait.
-  [[nodiscard]] static bool of_wait(const trace_sample& sample, const evidence::WaitRecord& wait);
-  [[nodiscard]] base::Status add_sampled_occupants(const CpuState& cpu, evidence::WaitRecord& wait);
+  /// Whether the sample was taken during the wait; with hard IRQs off, those of the hardware only. (Not by the wait's mode: what
+  /// began as hard IRQs off may turn out to be the hypervisor's.)
+  [[nodiscard]] static bool of_wait(const trace_sample& sample, const evidence::WaitRecord& wait, bool irqs_off);
+  [[nodiscard]] base::Status add_sampled_occupants(const CpuState& cpu, evidence::WaitRecord& wait, bool irqs_off);
   [[nodiscard]] base::Result<std::int64_t> add_stack(const KernelStack& stack);
   /// Who had the CPU during the wait, in order.
-  [[nodiscard]] base::Status write_samples(const CpuState& cpu, const evidence::WaitRecord& wait);
+  [[nodiscard]] base::Status write_samples(const CpuState& cpu, const evidence::WaitRecord& wait, bool irqs_off);
   /// What was seen of it from other CPUs, as samples with a count of 0.
   [[nodiscard]] base::Status write_glimpses(CpuState& cpu, const evidence::WaitRecord& wait);
 
