@@ -185,7 +185,7 @@ TEST(Decode, PaddingIsNoTcpOption) {
   Buffer segment = tcp(1, 2, 3, 4, 0x10);
   segment[12] = 0x80;
   Buffer frame = ethernet(0x0800, ipv4(client, server, 6, segment));
-  for (const std::uint8_t byte : {1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8}) {
+  for (const std::uint8_t byte : Buffer{1, 1, 8, 10, 1, 2, 3, 4, 5, 6, 7, 8}) {
     frame.push_back(byte);
   }
   EXPECT_FALSE(decoded(frame).has_timestamps);
