@@ -323,20 +323,28 @@ void write_limits(Page& page, const Diagnosis& diagnosis) {
   }
 }
 
-void write_bundle_path(Page& page, const std::string& path) {
+/// A path is for copying: where there is no room for it, it gets a line of its own and is never shortened.
+void write_whole(Page& page, const std::string& line, const std::string& without_path, const std::string& path) {
+  if (display_width(line) <= page.width()) {
+    page.line(line);
+    return;
+  }
+  page.line(without_path);
+  page.line("  " + path);
+}
+
+void write_bundle_path(Page& page, const std::string& path, bool cause_named) {
   if (path.empty()) {
     return;
   }
   page.blank();
   const std::string safe = printable(path);
-  const std::string line = fmt::format("Evidence kept in {} (open: stallscope report, sqlite3)", safe);
-  if (display_width(line) <= page.width()) {
-    page.line(line);
-    return;
+  write_whole(page, fmt::format("Evidence kept in {} (open: stallscope report, sqlite3)", safe),
+              "Evidence kept in (open: stallscope report, sqlite3):", safe);
+  if (cause_named) {
+    const std::string command = "stallscope remedy plan " + safe;
+    write_whole(page, "What can be done, gentlest first: " + command, "What can be done, gentlest first:", command);
   }
-  // A path is for copying: it is never shortened.
-  page.line("Evidence kept in (open: stallscope report, sqlite3):");
-  page.line("  " + safe);
 }
 
 }  // namespace
@@ -353,7 +361,10 @@ std::string render_text(const Evidence& evidence, const Diagnosis& diagnosis, co
   }
   write_notes(page, diagnosis);
   write_limits(page, diagnosis);
-  write_bundle_path(page, options.bundle_path);
+  // Only what has been named can be remedied.
+  const bool named = std::any_of(diagnosis.findings.begin(), diagnosis.findings.end(),
+                                 [](const Finding& finding) { return finding.confidence.has_value(); });
+  write_bundle_path(page, options.bundle_path, named);
   return page.take();
 }
 

@@ -119,6 +119,14 @@ TEST(Text, never_shortens_the_path_of_the_bundle) {
   EXPECT_THAT(render_as_text(diagnose::testing::healthy_zombies(), options), HasSubstr("\n  " + options.bundle_path + "\n"));
 }
 
+TEST(Text, leads_from_a_finding_to_its_remedies) {
+  TextOptions options;
+  options.bundle_path = "a.stall";
+  EXPECT_THAT(render_as_text(many_stalls(1), options),
+              HasSubstr("\nWhat can be done, gentlest first: stallscope remedy plan a.stall\n"));
+  EXPECT_THAT(render_as_text(diagnose::testing::quiet_run(), options), Not(HasSubstr("remedy")));
+}
+
 TEST(Text, says_which_end_held_the_packets) {
   Evidence evidence = many_stalls(1);
   EXPECT_THAT(render_as_text(evidence), HasSubstr("1 stall, while receiving on 10.0.1.2, CPU 0"));
