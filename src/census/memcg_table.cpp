@@ -142,10 +142,11 @@ std::string MemcgTable::path_of(std::int32_t index) const {
   for (std::int32_t at = index; at > 0; at = memcgs[static_cast<std::size_t>(at)].parent) {
     chain.push_back(at);
   }
+  std::reverse(chain.begin(), chain.end());
   std::string path;
-  for (auto at = chain.rbegin(); at != chain.rend(); ++at) {
+  for (const std::int32_t at : chain) {
     path += '/';
-    path += memcgs[static_cast<std::size_t>(*at)].name;
+    path += memcgs[static_cast<std::size_t>(at)].name;
   }
   return path;
 }

@@ -83,19 +83,17 @@ Option release_file(const evidence::PinningFileRecord& file) {
   return option;
 }
 
-Option reclaim_from_ancestor(std::int32_t cgroup_version, const std::string& cgroup, bool pinned_by_memory) {
+Option reclaim_from_ancestor(std::int32_t cgroup_version) {
   Option option;
   option.id = "reclaim";
   option.title = "reclaim page cache from the live cgroup above the dying ones";
   option.risk = Risk::medium;
   option.risk_reason = "takes page cache of everything below that cgroup, of what lives there too";
-  const std::string place = cgroup.empty() ? std::string("CGROUP") : shell_quoted(cgroup);
-  option.commands = {fmt::format("stallscope remedy apply reclaim --cgroup {} --go", place),
-                     cgroup_version == 2 ? fmt::format("by hand: echo 16M > {}/memory.reclaim", place)
-                                         : fmt::format("by hand: echo 0 > {}/memory.force_empty", place)};
-  option.effect = pinned_by_memory ? "none here without swap: pages of files in memory (tmpfs) cannot be reclaimed"
-                                   : "frees zombies pinned by clean pages; 5,000 in 0.24 s at 1.6 ms of added RTT";
-  option.basis = cgroup_version == 2 ? "memory.reclaim: Linux 5.19" : std::string(measured);
+  option.commands = {"stallscope remedy apply reclaim --cgroup CGROUP --go", cgroup_version == 2
+                                                                                 ? "by hand: echo 16M > CGROUP/memory.reclaim"
+                                                                                 : "by hand: echo 0 > CGROUP/memory.force_empty"};
+  option.effect = "frees zombies pinned by clean pages; without swap none pinned by files in memory (tmpfs)";
+  option.basis = cgroup_version == 2 ? "memory.reclaim: Linux 5.19" : "Documentation/admin-guide/cgroup-v1/memory.rst";
   option.undo = "none needed: page cache comes back when files are read";
   option.check = "sudo stallscope census";
   option.applicable = true;
@@ -212,6 +210,20 @@ Option raise_napi_budget() {
   option.basis = "net/core/dev.c: 300 packets or two jiffies";
   option.undo = "sysctl -w with the old values";
   option.check = "the third column of /proc/net/softnet_stat stands still";
+  return option;
+}
+
+Option lengthen_backlog() {
+  Option option;
+  option.id = "longer-backlog";
+  option.title = "let more packets wait for a CPU";
+  option.risk = Risk::medium;
+  option.risk_reason = "with a sender that is faster for good, loss becomes waiting, and each packet takes memory";
+  option.commands = {"sysctl net.core.netdev_max_backlog    # note what is there", "sysctl -w net.core.netdev_max_backlog=10000"};
+  option.effect = "bursts up to that length are no longer dropped";
+  option.basis = "net/core/dev.c, enqueue_to_backlog; docs/rules/backlog-drops.md";
+  option.undo = "sysctl -w with the old value";
+  option.check = "the second column of /proc/net/softnet_stat stands still";
   return option;
 }
 

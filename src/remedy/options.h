@@ -27,7 +27,7 @@ struct Reader {
 [[nodiscard]] Option slow_reader(const Reader& reader);
 /// By dropping clean pages where the file is on a disk, by giving up its content where it is in memory.
 [[nodiscard]] Option release_file(const evidence::PinningFileRecord& file);
-[[nodiscard]] Option reclaim_from_ancestor(std::int32_t cgroup_version, const std::string& cgroup, bool pinned_by_memory);
+[[nodiscard]] Option reclaim_from_ancestor(std::int32_t cgroup_version);
 [[nodiscard]] Option reclaim_before_removal(std::int32_t cgroup_version);
 [[nodiscard]] Option drop_caches(bool pinned_by_memory);
 [[nodiscard]] Option drain_node();
@@ -35,6 +35,7 @@ struct Reader {
 [[nodiscard]] std::optional<Option> newer_kernel(const std::string& rule_id, const std::string& release);
 [[nodiscard]] Option move_receive_off_cpu(std::int32_t cpu, std::int32_t cpu_count, const std::string& device);
 [[nodiscard]] Option raise_napi_budget();
+[[nodiscard]] Option lengthen_backlog();
 [[nodiscard]] Option thread_napi(const std::string& device);
 
 }  // namespace stallscope::remedy

@@ -64,6 +64,7 @@ std::vector<Reader> readers_of(const Evidence& evidence, const Diagnosis& diagno
     seen.starts_ns.push_back(stall.start_ns);
   }
   std::vector<Seen> sorted;
+  sorted.reserve(by_process.size());
   for (auto& [pid, seen] : by_process) {
     sorted.push_back(std::move(seen));
   }
@@ -124,16 +125,16 @@ void add_zombie_options(const Evidence& evidence, std::vector<Option>& options) 
   std::stable_sort(files.begin(), files.end(), [](const Option& a, const Option& b) { return a.risk < b.risk; });
   options.insert(options.end(), files.begin(), files.end());
   if (!mostly_in_memory(evidence)) {
-    options.push_back(reclaim_from_ancestor(cgroup_version(evidence), "", false));
+    options.push_back(reclaim_from_ancestor(cgroup_version(evidence)));
   }
   options.push_back(reclaim_before_removal(cgroup_version(evidence)));
 }
 
-void add_last_resorts(const Evidence& evidence, const std::string& rule_id, std::vector<Option>& options) {
+void add_last_resorts(const Evidence& evidence, const std::string& rule_id, bool about_zombies, std::vector<Option>& options) {
   if (std::optional<Option> kernel = newer_kernel(rule_id, evidence.run.kernel_release)) {
     options.push_back(*std::move(kernel));
   }
-  if (has_zombies(evidence)) {
+  if (about_zombies) {
     options.push_back(drain_node());
     options.push_back(drop_caches(mostly_in_memory(evidence)));
   }
@@ -147,14 +148,18 @@ FindingPlan plan_for(const Evidence& evidence, const Diagnosis& diagnosis, const
       plan.options.push_back(stop_reader(reader));
     }
   }
-  if (finding.rule_id == "memcg-stat-flush" || finding.rule_id == "zombie-release" || finding.rule_id == "slab-shrink") {
-    if (has_zombies(evidence)) {
-      add_zombie_options(evidence, plan.options);
-    }
+  const bool about_zombies =
+      has_zombies(evidence) && (finding.rule_id == "memcg-stat-flush" || finding.rule_id == "numa-stat-read" ||
+                                finding.rule_id == "zombie-release" || finding.rule_id == "slab-shrink");
+  if (about_zombies) {
+    add_zombie_options(evidence, plan.options);
   }
   const std::optional<std::int32_t> cpu = worst_cpu(diagnosis, finding);
-  if (finding.rule_id == "napi-budget" || finding.rule_id == "backlog-drops") {
+  if (finding.rule_id == "napi-budget") {
     plan.options.push_back(raise_napi_budget());
+  }
+  if (finding.rule_id == "backlog-drops") {
+    plan.options.push_back(lengthen_backlog());
   }
   if (finding.rule_id == "softirq-vector" || finding.rule_id == "thread-delay") {
     plan.options.push_back(thread_napi(cpu ? device_on(evidence, *cpu) : ""));
@@ -162,7 +167,7 @@ FindingPlan plan_for(const Evidence& evidence, const Diagnosis& diagnosis, const
   if (cpu && evidence.run.cpu_count > 1) {
     plan.options.push_back(move_receive_off_cpu(*cpu, evidence.run.cpu_count, device_on(evidence, *cpu)));
   }
-  add_last_resorts(evidence, finding.rule_id, plan.options);
+  add_last_resorts(evidence, finding.rule_id, about_zombies, plan.options);
   return plan;
 }
 
@@ -196,7 +201,7 @@ Plan make_plan(const Evidence& evidence, const Diagnosis& diagnosis) {
         fmt::format("{} zombie memory cgroups are present; no stall is known to come from them", base::format_count(*counts.dying)),
         {}};
     add_zombie_options(evidence, zombies.options);
-    add_last_resorts(evidence, "zombies", zombies.options);
+    add_last_resorts(evidence, "zombies", true, zombies.options);
     plan.findings.push_back(std::move(zombies));
   }
   return plan;

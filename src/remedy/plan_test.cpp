@@ -63,6 +63,25 @@ TEST(Plan, GivesUpContentOnlyWhereThereIsNoOtherWay) {
   EXPECT_EQ(option_named(on_disk, "reclaim").id, "reclaim");
 }
 
+TEST(Plan, DoesNotDropCachesForWhatZombiesHaveNoPartIn) {
+  Evidence evidence = diagnose::testing::incident();
+  // The same zombies, while something else stalls: a stack with nothing of cgroups on it, and no file that was read.
+  for (evidence::WaitRecord& wait : evidence.waits) {
+    for (evidence::Occupant& occupant : wait.occupants) {
+      occupant.file = "/dev/null";
+      occupant.stack_id = 0;
+    }
+  }
+  evidence.flushes.clear();
+  const Plan plan = plan_of(evidence);
+  ASSERT_FALSE(plan.findings.empty());
+  EXPECT_NE(plan.findings.front().rule_id, "memcg-stat-flush");
+  for (const std::string& id : ids_of(plan.findings.front())) {
+    EXPECT_NE(id, "drop-caches");
+    EXPECT_NE(id, "drain-node");
+  }
+}
+
 TEST(Plan, QuotesNamesForTheShell) {
   Evidence evidence = diagnose::testing::incident();
   evidence.pinning_files.front().path = "/dev/shm/it's $(here)";

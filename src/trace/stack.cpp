@@ -83,12 +83,13 @@ KernelStack interrupted_stack(std::span<const std::uint64_t> addresses, const Sy
 
 KernelStack raw_stack(std::span<const std::uint64_t> addresses, const SymbolLookup& lookup) {
   KernelStack stack;
-  for (auto address = addresses.rbegin(); address != addresses.rend(); ++address) {
-    const std::string_view function = lookup(*address);
+  for (const std::uint64_t address : addresses) {
+    const std::string_view function = lookup(address);
     if (!function.empty() && (stack.frames.empty() || stack.frames.back() != function)) {
       stack.frames.emplace_back(function);
     }
   }
+  std::reverse(stack.frames.begin(), stack.frames.end());
   stack.in_system_call = leads_to_system_call(stack.frames);
   return stack;
 }
