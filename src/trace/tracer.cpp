@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "base/owned_fd.h"
+#include "base/units.h"
 #include "bpf/load.h"
 #include "bpf/ring_buffer.h"
 #include "bpf/skeleton.h"
