@@ -2,6 +2,7 @@
 #include "lab/child_process.h"
 
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -64,6 +65,26 @@ TEST(ChildProcess, BeingKilledIsAnError) {
   });
   ASSERT_TRUE(child);
   EXPECT_EQ(child->finish().error().reason, "it was killed by signal 9");
+}
+
+TEST(StopSignals, InsideOfOthersPassOnWhatTheyWereAskedFor) {
+  Result<StopSignals> outer = StopSignals::block();
+  ASSERT_TRUE(outer);
+  {
+    Result<StopSignals> inner = StopSignals::block();
+    ASSERT_TRUE(inner);
+    ASSERT_EQ(::raise(SIGTERM), 0);
+    EXPECT_TRUE(inner->requested());
+  }
+  EXPECT_TRUE(outer->requested());
+  {
+    Result<StopSignals> inner = StopSignals::block();
+    ASSERT_TRUE(inner);
+    // Nobody asked the inner one whether there was something.
+    ASSERT_EQ(::raise(SIGINT), 0);
+  }
+  pollfd again{outer->fd(), POLLIN, 0};
+  EXPECT_EQ(::poll(&again, 1, 0), 1);
 }
 
 TEST(StopSignals, WakeWaitsInsteadOfKilling) {

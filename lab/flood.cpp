@@ -76,8 +76,15 @@ Result<int> another_cpu(int cpu) {
   return Error{"flood", fmt::format("CPU {}", cpu), "there is no other CPU online to send from", ""};
 }
 
-/// Packets whose hops were used up in the calling thread's network namespace: InHdrErrors of IP.
-Result<std::int64_t> ended_count() {
+/// What IP of the calling thread's network namespace has counted.
+struct IpCounts {
+  /// InReceives: one for each hop of a packet.
+  std::int64_t received = 0;
+  /// InHdrErrors: packets whose hops were used up.
+  std::int64_t ended = 0;
+};
+
+Result<IpCounts> ip_counts() {
   const Result<std::string> text = base::read_file("/proc/thread-self/net/snmp");
   if (!text) {
     return text.error();
@@ -92,13 +99,22 @@ Result<std::int64_t> ended_count() {
       names.assign(fields.begin(), fields.end());
       continue;
     }
-    const auto found = std::find(names.begin(), names.end(), "InHdrErrors");
-    const auto index = static_cast<std::size_t>(found - names.begin());
-    if (index < fields.size()) {
-      return std::stoll(std::string(fields[index]));
+    IpCounts counts;
+    int found_count = 0;
+    for (std::size_t index = 0; index < std::min(names.size(), fields.size()); ++index) {
+      std::int64_t* const count = names[index] == "InReceives"    ? &counts.received
+                                  : names[index] == "InHdrErrors" ? &counts.ended
+                                                                  : nullptr;
+      if (count != nullptr) {
+        *count = std::stoll(std::string(fields[index]));
+        ++found_count;
+      }
+    }
+    if (found_count == 2) {
+      return counts;
     }
   }
-  return Error{"read", "/proc/net/snmp", "it has no Ip: InHdrErrors", ""};
+  return Error{"read", "/proc/net/snmp", "it has no Ip: InReceives and InHdrErrors", ""};
 }
 
 }  // namespace
@@ -149,7 +165,7 @@ Result<Stall> Flood::send(std::int64_t packets_count, std::int64_t hops_count) {
   if (::setsockopt(sender_.get(), IPPROTO_IP, IP_TTL, &hops, sizeof hops) != 0) {
     return base::errno_error("set", "the hops of the flood", errno);
   }
-  const Result<std::int64_t> before = ended_count();
+  const Result<IpCounts> before = ip_counts();
   if (!before) {
     return before.error();
   }
@@ -162,20 +178,21 @@ Result<Stall> Flood::send(std::int64_t packets_count, std::int64_t hops_count) {
       return base::errno_error("send", "the flood", errno);
     }
   }
-  std::int64_t last_count = *before;
+  // All go round together: for most of the time none of them ends.
+  IpCounts last = *before;
   stall.end_ns = base::monotonic_ns();
-  while (last_count - *before < packets_count && base::monotonic_ns() - stall.end_ns < quiet_ns) {
-    const Result<std::int64_t> now = ended_count();
+  while (last.ended - before->ended < packets_count && base::monotonic_ns() - stall.end_ns < quiet_ns) {
+    const Result<IpCounts> now = ip_counts();
     if (!now) {
       return now.error();
     }
-    if (*now != last_count) {
-      last_count = *now;
+    if (now->received != last.received) {
+      last = *now;
       stall.end_ns = base::monotonic_ns();
     }
     ::clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, nullptr);
   }
-  stall.extras = {{"packets", packets_count}, {"received", last_count - *before}};
+  stall.extras = {{"packets", packets_count}, {"received", last.ended - before->ended}};
   return stall;
 }
 

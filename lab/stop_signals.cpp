@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <utility>
 
 #include "base/clock.h"
@@ -40,8 +41,12 @@ StopSignals::~StopSignals() {
   if (!fd_) {
     return;
   }
-  static_cast<void>(requested());
+  const bool asked = requested();
+  const bool nested = sigismember(&previous_, SIGTERM) == 1;
   pthread_sigmask(SIG_SETMASK, &previous_, nullptr);
+  if (asked && nested) {
+    static_cast<void>(::raise(SIGTERM));
+  }
 }
 
 bool StopSignals::requested() {

@@ -14,7 +14,8 @@ namespace stallscope::lab {
 class StopSignals {
  public:
   [[nodiscard]] static base::Result<StopSignals> block();
-  /// Discards what is pending, so that a signal already obeyed does not kill the process, and restores the mask.
+  /// Discards what is pending, so that a signal already obeyed does not kill the process, and restores the mask. Inside of another
+  /// one's life the stop is asked for again, so that the outer one sees it too.
   ~StopSignals();
   StopSignals(StopSignals&& other) noexcept;
   StopSignals& operator=(StopSignals&&) = delete;

@@ -89,6 +89,7 @@ bool is_name(std::string_view text) {
 
 base::Result<Rung> parse_rung(const std::string& text) {
   constexpr std::string_view via = " via ";
+  constexpr std::string_view from = " from ";
   const std::size_t equals = text.find('=');
   if (equals == std::string::npos) {
     return bad_rung(text, "there is no '=' after its name");
@@ -98,6 +99,13 @@ base::Result<Rung> parse_rung(const std::string& text) {
     return bad_rung(text, "it does not say what it goes 'via'");
   }
   Rung rung{.name = text.substr(0, equals), .target = text.substr(equals + 1, end - equals - 1), .layers = {}};
+  if (const std::size_t sender = rung.target.find(from); sender != std::string::npos) {
+    rung.from = rung.target.substr(sender + from.size());
+    rung.target.resize(sender);
+    if (rung.from.empty()) {
+      return bad_rung(text, "it does not say which host it comes 'from'");
+    }
+  }
   for (const std::string_view layer : base::split(std::string_view(text).substr(end + via.size()), ',')) {
     const std::size_t first = layer.find_first_not_of(' ');
     const std::string_view word =

@@ -20,6 +20,8 @@ struct Rung {
   std::string target;
   /// The words are the user's own: "nat", "overlay", "application".
   std::vector<std::string> layers;
+  /// The host that sends, where it is not this one: "ssh:node7". The other direction of a path, back to here.
+  std::string from = {};
 };
 
 /// Some of the rungs of a path, by index.
@@ -49,7 +51,7 @@ inline constexpr std::string_view control_name = "this host";
 /// A name or layer is 1 to 40 printable ASCII characters.
 [[nodiscard]] bool is_name(std::string_view text);
 
-/// "pod=icmp://10.0.2.2 via overlay,node"
+/// "pod=icmp://10.0.2.2 via overlay,node", "back=icmp://10.0.1.1 from ssh:node7 via node"
 [[nodiscard]] base::Result<Rung> parse_rung(const std::string& text);
 
 }  // namespace stallscope::bisect

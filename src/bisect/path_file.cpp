@@ -61,9 +61,13 @@ class Reader {
     return error(node.Mark(), field, std::move(reason));
   }
 
+  static std::string* text_field(Rung& rung, std::string_view key) {
+    return key == "name" ? &rung.name : key == "probe" ? &rung.target : key == "from" ? &rung.from : nullptr;
+  }
+
   Result<Rung> read_rung(const YAML::Node& node) const {
     if (!node.IsMap()) {
-      return error(node, "rungs", "a rung has the fields name, probe and via");
+      return error(node, "rungs", "a rung has the fields name, probe, via and, at will, from");
     }
     Rung rung;
     std::set<std::string> seen;
@@ -86,13 +90,13 @@ class Reader {
           }
           rung.layers.push_back(layer.Scalar());
         }
-      } else if (key == "name" || key == "probe") {
+      } else if (std::string* const text = text_field(rung, key)) {
         if (!value.IsScalar() || value.Scalar().empty()) {
           return error(value, key, "it has no text");
         }
-        (key == "name" ? rung.name : rung.target) = value.Scalar();
+        *text = value.Scalar();
       } else {
-        return error(entry.first, key, "there is no such field; a rung has name, probe and via");
+        return error(entry.first, key, "there is no such field; a rung has name, probe, via and, at will, from");
       }
     }
     if (!is_name(rung.name)) {
@@ -145,6 +149,9 @@ std::string write_path_file(const Path& path, const std::vector<std::string>& co
       text += (i == 0 ? "" : ", ") + yaml_text(rung.layers[i]);
     }
     text += "]\n";
+    if (!rung.from.empty()) {
+      text += fmt::format("    from: {}\n", yaml_text(rung.from));
+    }
   }
   return text;
 }

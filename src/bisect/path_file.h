@@ -15,6 +15,10 @@ namespace stallscope::bisect {
 ///     - name: service
 ///       probe: http://10.0.1.2:30080/
 ///       via: [nat, overlay, application, transport, node]
+///     - name: back
+///       probe: icmp://10.0.1.1
+///       from: ssh:node7
+///       via: [node]
 ///
 /// Keys other than these are errors, so that a misspelt one is not ignored. Errors name `file_name`, line and field. More than
 /// 64 KiB are refused.

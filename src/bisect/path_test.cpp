@@ -11,6 +11,7 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 TEST(ParseRung, TakesNameTargetAndLayersApart) {
   const base::Result<Rung> rung = parse_rung("pod by HTTP=http://10.9.0.2:8080/a?x=1 via overlay, node");
@@ -33,6 +34,14 @@ TEST(ParseRung, SaysWhatIsMissing) {
     ASSERT_FALSE(rung) << text;
     EXPECT_THAT(rung.error().message(), HasSubstr(reason)) << text;
   }
+}
+
+TEST(ParseRung, KnowsWhoSends) {
+  const base::Result<Rung> rung = parse_rung("back=icmp://10.0.1.1 from ssh:root@node7 via node");
+  ASSERT_TRUE(rung) << rung.error().message();
+  EXPECT_EQ(rung->target, "icmp://10.0.1.1");
+  EXPECT_EQ(rung->from, "ssh:root@node7");
+  EXPECT_FALSE(parse_rung("back=icmp://10.0.1.1 from  via node"));
 }
 
 TEST(WithControl, AddsThisHostAndItsLayer) {
@@ -74,10 +83,20 @@ TEST(PathFile, IsReadAndWritten) {
   EXPECT_EQ(path->rungs[1].name, "node by ICMP");
   const std::string written = write_path_file(*path, {"it's", "", "two\nlines"});
   EXPECT_THAT(written, HasSubstr("# it's\n#\n# two\\x0alines\nrungs:\n"));
+  EXPECT_THAT(written, Not(HasSubstr("from:")));
   const base::Result<Path> again = parse_path_file(written, "again");
   ASSERT_TRUE(again) << again.error().message();
   EXPECT_EQ(again->rungs[0].layers, path->rungs[0].layers);
   EXPECT_EQ(again->rungs[1].target, path->rungs[1].target);
+}
+
+TEST(PathFile, KeepsWhoSends) {
+  const base::Result<Path> path = parse_path_file("rungs: [{name: back, probe: 10.0.1.1, from: 'ssh:node7', via: [node]}]", "path.yaml");
+  ASSERT_TRUE(path) << path.error().message();
+  EXPECT_EQ(path->rungs[0].from, "ssh:node7");
+  const base::Result<Path> again = parse_path_file(write_path_file(*path, {}), "again");
+  ASSERT_TRUE(again) << again.error().message();
+  EXPECT_EQ(again->rungs[0].from, "ssh:node7");
 }
 
 TEST(PathFile, ErrorsNameLineAndField) {

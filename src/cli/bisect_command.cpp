@@ -13,6 +13,7 @@
 #include "cli/bisect_run.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
+#include "cli/node_options.h"
 #include "cli/probe_targets.h"
 #include "cli/terminal.h"
 
@@ -32,6 +33,8 @@ struct BisectCommandOptions {
   std::string netns;
   int cpu = -1;
   bool json = false;
+  /// Of hosts that rungs come from; without their names.
+  NodeAccess node_access;
 };
 
 base::Result<bisect::Path> read_path(const BisectCommandOptions& given) {
@@ -88,6 +91,39 @@ base::Status read_times(const BisectCommandOptions& given, BisectRunOptions& opt
   return base::ok();
 }
 
+/// Has this host probe it, or the one it comes from.
+base::Status add_rung(const BisectCommandOptions& given, std::size_t index, BisectRunOptions& options) {
+  const bisect::Rung& rung = options.path.rungs[index];
+  const auto of_rung = [&](base::Error error) {
+    error.object += fmt::format(" (rung '{}')", rung.name);
+    return error;
+  };
+  if (!rung.from.empty()) {
+    const base::Result<std::string> host = parse_node("from", rung.from);
+    if (!host) {
+      return of_rung(host.error());
+    }
+    NodeAccess access = given.node_access;
+    access.host = *host;
+    // It begins before this host's probers and ends when they do, whatever becomes of the connection.
+    constexpr std::int64_t longer_ns = 30 * base::ns_per_s;
+    options.far_rungs.push_back({.rung = index,
+                                 .prober = {.node = std::move(access),
+                                            .target = rung.target,
+                                            .interval_ns = options.prober.interval_ns,
+                                            .duration_ns = options.prober.duration_ns + longer_ns,
+                                            .timeout_ns = options.prober.timeout_ns}});
+    return base::ok();
+  }
+  base::Result<std::vector<probe::ProbeTarget>> target = resolve_targets({rung.target}, {}, AF_UNSPEC);
+  if (!target) {
+    return of_rung(target.error());
+  }
+  options.prober.targets.push_back(std::move(target->front()));
+  options.rung_of_target.push_back(index);
+  return base::ok();
+}
+
 base::Result<BisectRunOptions> run_options(const BisectCommandOptions& given) {
   BisectRunOptions options;
   if (const base::Status times = read_times(given, options); !times) {
@@ -98,14 +134,10 @@ base::Result<BisectRunOptions> run_options(const BisectCommandOptions& given) {
     return path.error();
   }
   options.path = *std::move(path);
-  for (const bisect::Rung& rung : options.path.rungs) {
-    base::Result<std::vector<probe::ProbeTarget>> target = resolve_targets({rung.target}, {}, AF_UNSPEC);
-    if (!target) {
-      base::Error error = target.error();
-      error.object += fmt::format(" (rung '{}')", rung.name);
-      return error;
+  for (std::size_t index = 0; index < options.path.rungs.size(); ++index) {
+    if (const base::Status added = add_rung(given, index, options); !added) {
+      return added.error();
     }
-    options.prober.targets.push_back(std::move(target->front()));
   }
   options.prober.netns = given.netns;
   if (given.cpu >= 0) {
@@ -145,7 +177,9 @@ void add_bisect_command(CLI::App& app, int& exit_status) {
       ->add_option(
           "--rung", options->rungs,
           "A way to probe, and the layers it crosses: 'NAME=TARGET via LAYER,LAYER'. Targets are those of 'stallscope probe'; "
-          "layers are words of your own. Give several that leave out different layers")
+          "layers are words of your own. Give several that leave out different layers. 'NAME=TARGET from ssh:HOST via ...' is "
+          "probed "
+          "by another host, through your own ssh: the other direction of a path")
       ->type_name("RUNG")
       ->allow_extra_args(false);
   command->add_option("--interval", options->interval, "Time between two probes of a rung (1ms to 10s)")->capture_default_str();
@@ -160,6 +194,7 @@ void add_bisect_command(CLI::App& app, int& exit_status) {
   command->add_option("--netns", options->netns, "Network namespace to probe from: a name of ip-netns(8), or a path");
   command->add_option("--probe-cpu", options->cpu, "CPU to probe from; by default any, leaving a CPU that makes probes late")
       ->check(CLI::NonNegativeNumber);
+  add_node_options(*command, options->node_access);
   command->add_flag("--json", options->json, "Print JSON (docs/json.md)");
   command->footer(
       "EXAMPLES\n"
@@ -169,6 +204,8 @@ void add_bisect_command(CLI::App& app, int& exit_status) {
       "  sudo stallscope bisect --rung 'service=http://10.0.1.2:30080 via nat,app,node' \\\n"
       "      --rung 'app=http://10.0.1.2:8080 via app,node' --rung 'node=10.0.1.2 via node'\n"
       "      Without a file.\n"
+      "  sudo stallscope bisect path.yaml --rung 'back=icmp://10.0.1.1 from ssh:root@10.0.1.2 via node'\n"
+      "      With the other direction: the node probes this host.\n"
       "PATH FILE\n"
       "  rungs:\n"
       "    - name: service\n"
@@ -176,6 +213,10 @@ void add_bisect_command(CLI::App& app, int& exit_status) {
       "      via: [nat, overlay, application, transport, node]\n"
       "    - name: node by ICMP\n"
       "      probe: icmp://10.0.1.2\n"
+      "      via: [node]\n"
+      "    - name: back\n"
+      "      probe: icmp://10.0.1.1\n"
+      "      from: ssh:root@10.0.1.2\n"
       "      via: [node]\n"
       "  The layer 'sender' and a rung 'this host' are always there: a stall that\n"
       "  hits the latter, too, is this host's own.");

@@ -411,6 +411,7 @@ std::string render_bisect_json(const BisectReport& report) {
         seconds <= 0 ? ordered_json(nullptr) : ordered_json({expected.low / seconds, expected.high / seconds});
     json["rungs"].push_back({{"name", rung.name},
                              {"probe", rung.target},
+                             {"from", rung.from.empty() ? ordered_json(nullptr) : ordered_json(rung.from)},
                              {"via", rung.layers},
                              {"sent", counts.sent},
                              {"answered", counts.answered},

@@ -27,11 +27,18 @@ constexpr std::int64_t settle_every_ns = 500 * base::ns_per_ms;
 /// After its timeout a probe's fate may take so long to get here.
 constexpr std::int64_t delivery_slack_ns = 500 * base::ns_per_ms;
 
+/// Another host's probers, each with its rung.
+struct FarProberOfRung {
+  std::size_t rung = 0;
+  FarProber prober;
+};
+
 class BisectRun {
  public:
-  BisectRun(const BisectRunOptions& options, probe::Prober& prober)
+  BisectRun(const BisectRunOptions& options, probe::Prober& prober, std::vector<FarProberOfRung>& far_probers)
       : options_(options),
         prober_(prober),
+        far_probers_(far_probers),
         tracker_(options.path.rungs.size(), {.late_after_ns = options.late_after_ns}),
         terminal_(describe_terminal(STDERR_FILENO)) {}
 
@@ -44,15 +51,18 @@ class BisectRun {
     while (true) {
       const bool finished = thread.finished();
       for (const evidence::ProbeRecord& probe : thread.take().probes) {
-        tracker_.add({.rung = prober_.target_of(probe.sequence),
+        tracker_.add({.rung = options_.rung_of_target[prober_.target_of(probe.sequence)],
                       .intended_ns = probe.intended_ns,
                       .sent_ns = probe.sent_ns,
                       .received_ns = probe.answered() ? probe.received_ns : Observation::lost});
       }
+      if (const base::Status added = add_far_probes(); !added) {
+        return added.error();
+      }
       const std::int64_t now_ns = base::monotonic_ns();
       if (finished || now_ns - settled_at_ns >= settle_every_ns) {
         settled_at_ns = now_ns;
-        settle(now_ns - options_.prober.timeout_ns - delivery_slack_ns, finished);
+        settle(now_ns - options_.prober.timeout_ns - slack_ns(), finished);
         show_progress(now_ns - start_ns);
       }
       if (finished) {
@@ -62,6 +72,9 @@ class BisectRun {
         stopping = true;
         interrupted = !verdict_.decided();
         thread.request_stop();
+        for (FarProberOfRung& far : far_probers_) {
+          far.prober.request_stop();
+        }
       }
       std::this_thread::sleep_for(turn_length);
     }
@@ -73,6 +86,26 @@ class BisectRun {
   }
 
  private:
+  /// The hosts' clocks are compared before anything of a far rung is believed.
+  [[nodiscard]] std::int64_t slack_ns() const { return delivery_slack_ns + (far_probers_.empty() ? 0 : FarProbeReader::align_ns); }
+
+  base::Status add_far_probes() {
+    for (FarProberOfRung& far : far_probers_) {
+      const Result<std::vector<FarProbe>> probes = far.prober.take();
+      if (!probes) {
+        return probes.error();
+      }
+      for (const FarProbe& probe : *probes) {
+        // That the far prober was late itself says nothing of this one: it counts from when it sent.
+        tracker_.add({.rung = far.rung,
+                      .intended_ns = probe.sent_ns,
+                      .sent_ns = probe.sent_ns,
+                      .received_ns = probe.received_ns.value_or(Observation::lost)});
+      }
+    }
+    return base::ok();
+  }
+
   void settle(std::int64_t horizon_ns, bool all) {
     const std::vector<bisect::Stall> more = tracker_.settle(horizon_ns, all);
     // A sequential test ends at its decision: what the last probes still tell would only open it again.
@@ -122,6 +155,7 @@ class BisectRun {
 
   const BisectRunOptions& options_;
   probe::Prober& prober_;
+  std::vector<FarProberOfRung>& far_probers_;
   bisect::StallTracker tracker_;
   std::vector<bisect::Stall> stalls_;
   bisect::Verdict verdict_;
@@ -137,7 +171,15 @@ Result<BisectReport> run_bisect(const BisectRunOptions& options) {
   if (!prober) {
     return prober.error();
   }
-  return BisectRun(options, *prober).run();
+  std::vector<FarProberOfRung> far_probers;
+  for (const FarRung& far : options.far_rungs) {
+    Result<FarProber> started = FarProber::start(far.prober);
+    if (!started) {
+      return started.error();
+    }
+    far_probers.push_back({far.rung, *std::move(started)});
+  }
+  return BisectRun(options, *prober, far_probers).run();
 }
 
 }  // namespace stallscope::cli

@@ -1,20 +1,32 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
+#include <vector>
 
 #include "base/result.h"
 #include "bisect/path.h"
 #include "cli/bisect_output.h"
+#include "cli/far_prober.h"
 #include "probe/prober.h"
 
 namespace stallscope::cli {
 
+/// A rung whose probes another host sends.
+struct FarRung {
+  /// Index into the path's.
+  std::size_t rung = 0;
+  FarProberOptions prober;
+};
+
 struct BisectRunOptions {
   /// With its control rung.
   bisect::Path path;
-  /// One target for each rung of the path, in its order.
   probe::ProberOptions prober;
+  /// For each target of `prober` the rung that it is, by index; the others are far ones.
+  std::vector<std::size_t> rung_of_target;
+  std::vector<FarRung> far_rungs;
   std::int64_t late_after_ns = 0;
 };
 

@@ -17,6 +17,7 @@
 #include "cli/commands.h"
 #include "cli/far_node.h"
 #include "cli/interrupt.h"
+#include "cli/node_options.h"
 #include "cli/recorder.h"
 #include "cli/report_output.h"
 #include "cli/terminal.h"
@@ -47,9 +48,8 @@ struct DiagnoseOptions {
   std::optional<std::uint16_t> echo_id;
   std::optional<std::uint16_t> tcp_port;
   std::string node;
-  std::string node_program = "stallscope";
-  bool node_copy = false;
-  bool node_sudo = false;
+  /// Without its host.
+  NodeAccess node_access;
   int probe_cpu = -1;
   std::string out;
   std::uint32_t buffer_kib = 8192;
@@ -136,7 +136,7 @@ std::string node_bundle_path(const std::string& path) {
 }
 
 base::Result<FarNode> start_node(const DiagnoseOptions& given, RecordOptions& options) {
-  const base::Result<std::string> host = parse_node(given.node);
+  const base::Result<std::string> host = parse_node("--node", given.node);
   if (!host) {
     return host.error();
   }
@@ -149,10 +149,9 @@ base::Result<FarNode> start_node(const DiagnoseOptions& given, RecordOptions& op
   }
   // The prober waits for late replies after the last probe.
   constexpr std::int64_t after_the_last_ns = 10 * base::ns_per_s;
-  return FarNode::start({.host = *host,
-                         .program = given.node_program,
-                         .copy = given.node_copy,
-                         .sudo = given.node_sudo,
+  NodeAccess access = given.node_access;
+  access.host = *host;
+  return FarNode::start({.node = std::move(access),
                          .echo_id = *options.echo_id,
                          .longest_ns = options.duration_ns + after_the_last_ns,
                          .wait_threshold_ns = options.wait_threshold_ns});
@@ -252,10 +251,9 @@ void add_diagnose_command(CLI::App& app, int& exit_status) {
           ->needs("target")
           ->excludes("node-bundle")
           ->excludes("--tcp");
-  command->add_option("--node-program", options->node_program, "How the node calls stallscope")->capture_default_str()->needs(node);
-  command->add_flag("--node-copy", options->node_copy, "Send this very program to the node, and remove it afterwards")->needs(node);
-  command->add_flag("--node-sudo", options->node_sudo, "Run it on the node by sudo, which must not ask for a password")
-      ->needs(node);
+  for (CLI::Option* const option : add_node_options(*command, options->node_access)) {
+    option->needs(node);
+  }
   command->add_option("--probe-cpu", options->probe_cpu, "CPU to probe from; by default any, leaving a CPU that makes probes late")
       ->check(CLI::NonNegativeNumber);
   command->add_option("-o,--out", options->out, "File for the evidence; by default TARGET-DATE.stall in this directory");

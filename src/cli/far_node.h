@@ -1,38 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <sys/types.h>
-
 #include <cstdint>
 #include <memory>
 #include <string>
-#include <vector>
 
-#include "base/owned_fd.h"
 #include "base/result.h"
+#include "cli/ssh_connection.h"
 
 namespace stallscope::cli {
 
 struct FarNodeOptions {
-  /// What the user's ssh takes as destination: "node7", "root@10.0.1.2".
-  std::string host;
-  /// How the node calls stallscope.
-  std::string program = "stallscope";
-  /// Send this very program over first, and remove it afterwards.
-  bool copy = false;
-  /// Run it there by sudo, which must not ask for a password.
-  bool sudo = false;
+  NodeAccess node;
   std::uint16_t echo_id = 0;
   /// The node ends by itself after this, whatever becomes of the connection.
   std::int64_t longest_ns = 0;
   std::int64_t wait_threshold_ns = 0;
 };
 
-/// "ssh:HOST" as given to --node.
-[[nodiscard]] base::Result<std::string> parse_node(const std::string& text);
-
-/// A recorder on another host, started through the user's own ssh: its configuration, keys and questions. It ends when this ends,
-/// or when the connection does.
+/// A recorder on another host. It ends when this ends, or when the connection does.
 class FarNode {
  public:
   /// Blocks until the node records. Ctrl-C (InterruptGuard) ends the wait with an error.
@@ -49,15 +35,11 @@ class FarNode {
   [[nodiscard]] base::Status fetch(const std::string& path);
 
  private:
-  class Connection;
-  FarNode(FarNodeOptions options, std::string name, std::unique_ptr<Connection> recorder);
+  FarNode(NodeProgram program, std::unique_ptr<SshConnection> recorder);
 
-  [[nodiscard]] base::Status remove_files();
-
-  FarNodeOptions options_;
-  /// Of the files on the node, without a suffix.
-  std::string name_;
-  std::unique_ptr<Connection> recorder_;
+  /// Goes last: the recorder runs it.
+  NodeProgram program_;
+  std::unique_ptr<SshConnection> recorder_;
 };
 
 }  // namespace stallscope::cli

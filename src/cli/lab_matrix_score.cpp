@@ -29,14 +29,17 @@ std::optional<Value> value_of(const Json& line, const char* name) {
   return field == line.end() || field->is_null() ? std::nullopt : std::optional<Value>(field->get<Value>());
 }
 
+/// What somebody held longest.
+const Share* held_share_of(const Evidence& evidence, const Stall& stall) {
+  const auto share = std::find_if(stall.shares.begin(), stall.shares.end(),
+                                  [&](const Share& one) { return diagnose::occupant_of(evidence, one) != nullptr; });
+  return share == stall.shares.end() ? nullptr : &*share;
+}
+
 /// Who held longest.
 const Occupant* holder_of(const Evidence& evidence, const Stall& stall) {
-  for (const Share& share : stall.shares) {
-    if (const Occupant* occupant = diagnose::occupant_of(evidence, share)) {
-      return occupant;
-    }
-  }
-  return nullptr;
+  const Share* share = held_share_of(evidence, stall);
+  return share == nullptr ? nullptr : diagnose::occupant_of(evidence, *share);
 }
 
 std::int64_t hypervisor_ns(const Stall& stall) {
@@ -50,6 +53,9 @@ std::int64_t hypervisor_ns(const Stall& stall) {
 /// Kernel threads that may do what the lab caused to be done.
 constexpr std::array<std::string_view, 4> working_for_others = {"kworker/", "ksoftirqd/", "kswapd", "napi/"};
 
+/// Softirqs run with interrupts on, whatever the lab has them do: a long time without is not its work.
+constexpr std::string_view softirq_thread = "ksoftirqd/";
+
 /// Not the lab's: the hypervisor's, or of a process with another name than the lab's culprits have, or of a kernel thread that
 /// works for nobody. Or nobody was seen to hold the CPU: then the probes were late, as the kernel timed them, and no one is
 /// accused; a shared machine stands still at times without accounting for it.
@@ -59,7 +65,9 @@ bool foreign(const Evidence& evidence, const Stall& stall) {
     return true;
   }
   if (holder->kernel_thread) {
-    return std::none_of(working_for_others.begin(), working_for_others.end(),
+    const bool interrupts_off = held_share_of(evidence, stall)->mode == evidence::WaitMode::hard_irqs_off;
+    return (interrupts_off && holder->comm.starts_with(softirq_thread)) ||
+           std::none_of(working_for_others.begin(), working_for_others.end(),
                         [&](std::string_view prefix) { return holder->comm.starts_with(prefix); });
   }
   return holder->pid != 0 && !holder->comm.starts_with("lab-");

@@ -178,14 +178,16 @@ TEST(MatrixScore, InAControlTheLabsOwnStallIsWrongAndThatOfOthersIsNot) {
 }
 
 TEST(MatrixScore, AKernelThreadMayWorkForTheLabOrForNobody) {
-  const auto control_with = [](const std::string& comm) {
-    Evidence evidence = held_by(comm);
+  const auto control_with = [](const std::string& comm, WaitMode mode = WaitMode::hard_irqs_off) {
+    Evidence evidence = held_by(comm, mode);
     evidence.waits[0].occupants[0].kernel_thread = true;
     return score({}, evidence, diagnose::diagnose(evidence));
   };
   EXPECT_EQ(control_with("kworker/0:1").invented_count, 1);
   EXPECT_EQ(control_with("kdamond.0").invented_count, 0);
   EXPECT_EQ(control_with("kdamond.0").foreign_count, 1);
+  EXPECT_EQ(control_with("ksoftirqd/0", WaitMode::napi_budget).invented_count, 1);
+  EXPECT_EQ(control_with("ksoftirqd/0").foreign_count, 1) << "with interrupts off it does nobody's work";
 }
 
 TEST(MatrixScore, WhereAKernelWorkerCameFirstItsStallIsNoMistakeAndTheReadNotAsked) {

@@ -269,9 +269,9 @@ def hog():
             pass
 
 
-def bisect(stallscope, path, duration, *options):
+def bisect(stallscope, path, duration, *options, environment=None):
     done = subprocess.run([stallscope, "bisect", path, "--netns", CLIENT, "--interval", "10ms", "--for", duration, "--json", *options],
-                          capture_output=True, text=True, check=False)
+                          capture_output=True, text=True, check=False, env=environment)
     expect(done.returncode in (0, 1), f"bisect failed: {done.stderr}")
     return done.returncode, json.loads(done.stdout)
 
@@ -294,6 +294,36 @@ def check_fault(overlay, path, name):
     cleared = {e["layer"] for e in report["causes"][0]["exonerated"]}
     expect(cleared == {"nat", "overlay", "application", "transport", "node", "sender"} - set(suspects), f"{name}: {cleared}")
     print(f"{name}: {report['stall_count']} stalls in {report['observed_ns'] / 1e9:.0f} s")
+
+
+# The arguments are: -- HOST COMMAND. As sshd does, a shell runs the command, here in the node's namespace.
+SSH = f"""#!/bin/sh
+[ "$1" = -- ] && [ "$2" = node7 ] && [ $# = 3 ] || {{ echo "ssh: cannot resolve $2" >&2; exit 255; }}
+exec ip netns exec {NODE} sh -c "$3"
+"""
+
+
+def check_reversed(overlay, path):
+    """The node probes back, through ssh: it is late in the stalls of its own CPU, and not in those of the application."""
+    ssh = path.parent / "ssh"
+    ssh.write_text(SSH)
+    ssh.chmod(0o700)
+    environment = {**os.environ, "PATH": f"{path.parent}:{os.environ['PATH']}"}
+    back = "back=icmp://10.0.1.1 from ssh:{} via node"
+    refused = subprocess.run([overlay.stallscope, "bisect", path, "--netns", CLIENT, "--rung", back.format("node8")], capture_output=True,
+                             text=True, check=False, env=environment)
+    expect(refused.returncode == 2 and "cannot resolve node8" in refused.stderr, f"{refused}")
+    before = set(pathlib.Path("/tmp").glob("stallscope-*"))
+    for name, decision in (("node", "hit"), ("application", "clean")):
+        fault, suspects = CASES[name]
+        with fault(overlay):
+            status, report = bisect(overlay.stallscope, path, "60s", "--rung", back.format("node7"), "--node-copy", environment=environment)
+        expect(status == 1 and report["outcome"] == "found" and report["causes"][0]["suspects"] == suspects, f"{name}, reversed: {report}")
+        rung = next(rung for rung in report["causes"][0]["rungs"] if rung["rung"] == "back")
+        expect(rung["decision"] == decision, f"{name}: the other direction is {rung}")
+        print(f"reversed, {name}: late in {rung['hits']} of {rung['exposed']} stalls")
+    left = set(pathlib.Path("/tmp").glob("stallscope-*")) - before
+    expect(not left, f"left on the node: {left}")
 
 
 def check_sender(overlay, path):
@@ -331,7 +361,7 @@ def main():
     if os.geteuid() != 0 or len(os.sched_getaffinity(0)) < 2:
         print("needs root and two CPUs")
         return CANNOT_RUN
-    wanted = sys.argv[2:] or ["discover", "healthy", *CASES, "sender"]
+    wanted = sys.argv[2:] or ["discover", "healthy", *CASES, "reversed", "sender"]
     with tempfile.TemporaryDirectory() as directory:
         path = pathlib.Path(directory) / "path.yaml"
         try:
@@ -343,7 +373,7 @@ def main():
                     elif name == "discover":
                         check_discover(overlay)
                     else:
-                        {"healthy": check_healthy, "sender": check_sender}[name](overlay, path)
+                        {"healthy": check_healthy, "reversed": check_reversed, "sender": check_sender}[name](overlay, path)
         except CannotRun as reason:
             print(reason)
             return CANNOT_RUN

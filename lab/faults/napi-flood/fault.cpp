@@ -44,22 +44,32 @@ struct FloodSize {
   std::int64_t hops_count = 0;
 };
 
-/// What takes about `length_ns` on this machine: a flood too short for anybody to notice tells how long a hop takes.
-Result<FloodSize> size_for(Flood& flood, std::int64_t length_ns) {
-  constexpr int trials_count = 5;
-  std::int64_t fastest_ns = std::numeric_limits<std::int64_t>::max();
-  for (int trial = 0; trial < trials_count; ++trial) {
-    const Result<Stall> stall = flood.send(least_packets_count, least_hops_count);
-    if (!stall) {
-      return stall.error();
-    }
-    fastest_ns = std::min(fastest_ns, stall->end_ns - stall->start_ns);
-  }
-  const double hop_ns =
-      std::max(1.0, static_cast<double>(fastest_ns) / static_cast<double>(least_packets_count * least_hops_count));
+FloodSize size_for(std::int64_t length_ns, double hop_ns) {
   const auto receptions_count = static_cast<std::int64_t>(static_cast<double>(length_ns) / hop_ns);
   const std::int64_t packets_count = std::clamp(receptions_count / least_hops_count, least_packets_count, most_packets_count);
-  return FloodSize{packets_count, std::clamp(receptions_count / packets_count, least_hops_count, most_hops_count)};
+  // Odd, or they would end at the sender.
+  return {packets_count, std::clamp(receptions_count / packets_count, least_hops_count, most_hops_count) | 1};
+}
+
+/// What takes about `length_ns` on this machine. A flood too short for anybody to notice says roughly how long a hop takes; one of
+/// the size that follows says it better, since what is ready for a few packets is not yet at full speed.
+Result<FloodSize> calibrate(Flood& flood, std::int64_t length_ns) {
+  constexpr int rounds_count = 3;
+  constexpr int trials_count = 3;
+  FloodSize size{least_packets_count, least_hops_count};
+  for (int round = 0; round < rounds_count; ++round) {
+    std::int64_t fastest_ns = std::numeric_limits<std::int64_t>::max();
+    for (int trial = 0; trial < trials_count; ++trial) {
+      const Result<Stall> stall = flood.send(size.packets_count, size.hops_count);
+      if (!stall) {
+        return stall.error();
+      }
+      fastest_ns = std::min(fastest_ns, stall->end_ns - stall->start_ns);
+    }
+    size = size_for(length_ns,
+                    std::max(1.0, static_cast<double>(fastest_ns) / static_cast<double>(size.packets_count * size.hops_count)));
+  }
+  return size;
 }
 
 Result<PreparedCulprit> prepare(const RunOptions& options) {
@@ -70,12 +80,10 @@ Result<PreparedCulprit> prepare(const RunOptions& options) {
     return made.error();
   }
   const auto flood = std::make_shared<Flood>(std::move(*made));
-  Result<FloodSize> size = options.healthy ? healthy : size_for(*flood, options.settings.value(parameters[0]));
+  Result<FloodSize> size = options.healthy ? healthy : calibrate(*flood, options.settings.value(parameters[0]));
   if (!size) {
     return size.error();
   }
-  // Even, they would end at the sender.
-  size->hops_count |= 1;
   return PreparedCulprit{[flood, size = *size]() -> Result<Turn> {
     Result<Stall> stall = flood->send(size.packets_count, size.hops_count);
     if (!stall) {

@@ -8,7 +8,6 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <csignal>
 #include <string>
 
 #include "base/clock.h"
@@ -97,8 +96,6 @@ Result<Turn> take_turn(const ZombiePlaces& places, const RunOptions& options) {
     }
   }
   if (stopped) {
-    // It was meant for the culprit, whose loop is to end by it.
-    static_cast<void>(::raise(SIGTERM));
     return Turn{};
   }
   if (!stall) {
