@@ -76,7 +76,12 @@ void StallTracker::count(const Observation& observation) {
   const std::int64_t own_ns = observation.sent_ns - observation.intended_ns;
   if (own_ns >= options_.late_after_ns / 2) {
     ++counts.own_late;
-    add_own_stall({observation.intended_ns, observation.sent_ns});
+    const Stretch stretch{observation.intended_ns, observation.sent_ns};
+    if (observation.from_elsewhere) {
+      absences_.push_back({observation.rung, stretch});
+    } else {
+      add_own_stall(stretch);
+    }
     return;
   }
   if (observation.received_ns == Observation::lost) {
@@ -108,10 +113,20 @@ void StallTracker::add_own_stall(Stretch stretch) {
   worst_own_stall_ns_ = std::max(worst_own_stall_ns_, stretch.end_ns - stretch.start_ns);
 }
 
+bool StallTracker::overlap(const Stretch& stretch, const Stall& stall) {
+  return std::min(stretch.end_ns, stall.end_ns) > std::max(stretch.start_ns, stall.start_ns);
+}
+
 bool StallTracker::prober_stood_still(const Stall& stall) const {
-  return std::any_of(own_stalls_.begin(), own_stalls_.end(), [&](const Stretch& own) {
-    return std::min(own.end_ns, stall.end_ns) - std::max(own.start_ns, stall.start_ns) > 0;
-  });
+  return std::any_of(own_stalls_.begin(), own_stalls_.end(), [&](const Stretch& own) { return overlap(own, stall); });
+}
+
+void StallTracker::excuse_absent(Stall& stall) const {
+  for (const Absence& absence : absences_) {
+    if (!stall.hit.test(absence.rung) && overlap(absence.stretch, stall)) {
+      stall.exposed.reset(absence.rung);
+    }
+  }
 }
 
 void StallTracker::finish(Stall& stall, std::vector<Stall>& stalls) {
@@ -136,6 +151,7 @@ void StallTracker::finish(Stall& stall, std::vector<Stall>& stalls) {
       stall.exposed.set(probe.rung);
     }
   }
+  excuse_absent(stall);
   if (prober_stood_still(stall)) {
     ++stalls_set_aside_;
     return;
@@ -207,7 +223,9 @@ std::vector<Stall> StallTracker::settle(std::int64_t horizon_ns, bool all) {
     keep_from_ns = current.start_ns;
   }
   std::erase_if(settled_, [&](const Settled& probe) { return all || probe.sent_ns < keep_from_ns; });
-  std::erase_if(own_stalls_, [&](const Stretch& own) { return own.end_ns < keep_from_ns - base::ns_per_s * 60; });
+  const auto forgotten = [&](const Stretch& stretch) { return stretch.end_ns < keep_from_ns - base::ns_per_s * 60; };
+  std::erase_if(own_stalls_, forgotten);
+  std::erase_if(absences_, [&](const Absence& absence) { return forgotten(absence.stretch); });
   return stalls;
 }
 

@@ -19,6 +19,8 @@ struct Observation {
   std::int64_t sent_ns = 0;
   /// Or lost.
   std::int64_t received_ns = lost;
+  /// Another host sent it. If it did so late, its prober stood still, not this one's, and was no witness of that time.
+  bool from_elsewhere = false;
 };
 
 /// What one stall did to the rungs.
@@ -90,11 +92,18 @@ class StallTracker {
     std::int64_t start_ns = 0;
     std::int64_t end_ns = 0;
   };
+  struct Absence {
+    std::size_t rung = 0;
+    Stretch stretch;
+  };
 
   [[nodiscard]] bool learn(const std::vector<Observation>& observations, bool all);
   void count(const Observation& observation);
   void add_own_stall(Stretch stretch);
+  [[nodiscard]] static bool overlap(const Stretch& stretch, const Stall& stall);
   [[nodiscard]] bool prober_stood_still(const Stall& stall) const;
+  /// Takes rungs out of `exposed` whose own prober, elsewhere, stood still meanwhile.
+  void excuse_absent(Stall& stall) const;
   void finish(Stall& stall, std::vector<Stall>& stalls);
 
   TrackerOptions options_;
@@ -106,6 +115,7 @@ class StallTracker {
   /// In order of sending, from the start of the first stall that is not over.
   std::vector<Settled> settled_;
   std::vector<Stretch> own_stalls_;
+  std::vector<Absence> absences_;
   std::int64_t first_ns_ = 0;
   std::int64_t settled_ns_ = 0;
   std::int64_t own_stall_count_ = 0;

@@ -102,6 +102,25 @@ TEST_F(TwoRungs, WhatTheProberSentLateCountsForNothingAndSetsItsStallAside) {
   EXPECT_EQ(tracker_.rungs()[1].own_late, 1);
 }
 
+TEST_F(TwoRungs, AProberElsewhereThatStoodStillIsNoWitnessAndDelaysNobody) {
+  stall(0, 300, 350);
+  // One punctual probe of the other rung falls into the stall; all that follow were sent when it was over.
+  for (Observation& probe : probes_) {
+    probe.from_elsewhere = probe.rung == 1;
+    if (probe.from_elsewhere && probe.sent_ns > 1310 * ms && probe.sent_ns < 1350 * ms) {
+      probe.sent_ns = 1350 * ms;
+      probe.received_ns = 1351 * ms;
+    }
+  }
+  const std::vector<Stall> stalls = all();
+  ASSERT_THAT(stalls, SizeIs(1));
+  EXPECT_EQ(stalls[0].hit, RungSet("01"));
+  EXPECT_EQ(stalls[0].exposed, RungSet("01"));
+  EXPECT_EQ(tracker_.stalls_set_aside(), 0);
+  EXPECT_EQ(tracker_.own_stall_count(), 0);
+  EXPECT_GT(tracker_.rungs()[1].own_late, 0);
+}
+
 TEST_F(TwoRungs, ANoisyRungIsNotLateForItsNoise) {
   for (std::size_t i = 0; i < probes_.size(); i += 2) {
     probes_[i].received_ns += static_cast<std::int64_t>(i % 10) * ms;

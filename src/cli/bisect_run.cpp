@@ -96,11 +96,11 @@ class BisectRun {
         return probes.error();
       }
       for (const FarProbe& probe : *probes) {
-        // That the far prober was late itself says nothing of this one: it counts from when it sent.
         tracker_.add({.rung = far.rung,
-                      .intended_ns = probe.sent_ns,
+                      .intended_ns = probe.intended_ns,
                       .sent_ns = probe.sent_ns,
-                      .received_ns = probe.received_ns.value_or(Observation::lost)});
+                      .received_ns = probe.received_ns.value_or(Observation::lost),
+                      .from_elsewhere = true});
       }
     }
     return base::ok();

@@ -65,12 +65,12 @@ void FarProbeReader::read_line(std::string_view line, std::int64_t now_ns) {
     ++ignored_count_;
     return;
   }
-  const std::optional<std::int64_t> sent_ns =
-      time_of(parsed, "transmitted_ns") ? time_of(parsed, "transmitted_ns") : time_of(parsed, "sent_ns");
-  if (*type != "probe" || !sent_ns) {
+  const std::optional<std::int64_t> intended_ns = time_of(parsed, "intended_ns");
+  const std::optional<std::int64_t> sent_ns = time_of(parsed, "sent_ns");
+  if (*type != "probe" || !intended_ns || !sent_ns) {
     return;
   }
-  const FarProbe probe{*sent_ns, time_of(parsed, "received_ns")};
+  const FarProbe probe{*intended_ns, *sent_ns, time_of(parsed, "received_ns")};
   probes_.push_back(probe);
   // The line of a lost one comes a timeout late: good enough where nothing else comes, and else no match for one that was answered.
   const std::int64_t offset_ns = now_ns - probe.received_ns.value_or(probe.sent_ns);
@@ -86,6 +86,7 @@ std::vector<FarProbe> FarProbeReader::take(std::int64_t now_ns) {
   }
   std::vector<FarProbe> taken = std::exchange(probes_, {});
   for (FarProbe& probe : taken) {
+    probe.intended_ns += *offset_ns_;
     probe.sent_ns += *offset_ns_;
     if (probe.received_ns) {
       *probe.received_ns += *offset_ns_;

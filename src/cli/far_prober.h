@@ -25,6 +25,7 @@ struct FarProberOptions {
 
 /// A probe of another host, by this host's clock (base::monotonic_ns).
 struct FarProbe {
+  std::int64_t intended_ns = 0;
   std::int64_t sent_ns = 0;
   /// Nothing: lost.
   std::optional<std::int64_t> received_ns;

@@ -18,9 +18,10 @@ constexpr std::int64_t ahead_ns = 6 * base::ns_per_s;
 constexpr std::int64_t begin_ns = 1 * base::ns_per_s;
 
 std::string line(std::int64_t sent_ns, std::optional<std::int64_t> received_ns) {
-  return fmt::format(R"({{"type":"probe","sent_ns":{},"transmitted_ns":null,"received_ns":{}}})"
+  return fmt::format(R"({{"type":"probe","intended_ns":{},"sent_ns":{},"received_ns":{}}})"
                      "\n",
-                     sent_ns + ahead_ns, received_ns ? std::to_string(*received_ns + ahead_ns) : "null");
+                     sent_ns - ns_per_ms + ahead_ns, sent_ns + ahead_ns,
+                     received_ns ? std::to_string(*received_ns + ahead_ns) : "null");
 }
 
 TEST(FarProbeReader, TellsTheTimesOfTheOtherHostByThisClock) {
@@ -31,6 +32,7 @@ TEST(FarProbeReader, TellsTheTimesOfTheOtherHostByThisClock) {
   reader.add(line(begin_ns + (100 * ns_per_ms), begin_ns + (101 * ns_per_ms)), begin_ns + (104 * ns_per_ms));
   const std::vector<FarProbe> probes = reader.take(begin_ns + (91 * ns_per_ms) + FarProbeReader::align_ns);
   ASSERT_THAT(probes, SizeIs(2));
+  EXPECT_EQ(probes[0].intended_ns, begin_ns + (2 * ns_per_ms));
   EXPECT_EQ(probes[0].sent_ns, begin_ns + (3 * ns_per_ms));
   EXPECT_EQ(probes[0].received_ns, begin_ns + (4 * ns_per_ms));
   EXPECT_THAT(reader.take(begin_ns + (2 * FarProbeReader::align_ns)), IsEmpty()) << "each is given once";
