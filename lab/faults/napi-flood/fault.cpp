@@ -27,7 +27,9 @@ constexpr std::int64_t most_hops_count = 63;
 
 constexpr std::array<Parameter, 1> parameters = {{
     {.name = "length",
-     .help = "How long the last packet waits for all others, about; how many packets that takes here is measured",
+     .help =
+         "How long the flood lasts, about; how many packets that takes here is measured. Others wait for a round of it, a third "
+         "at most",
      .kind = ParameterKind::duration,
      .default_value = 100 * base::ns_per_ms,
      .minimum = 5 * base::ns_per_ms,
@@ -35,8 +37,11 @@ constexpr std::array<Parameter, 1> parameters = {{
      .reason_for_bounds = "For longer more packets would have to wait than a queue should hold."},
 }};
 
+/// A packet that comes in between waits for one round of the flood's, of which there are at least `least_hops_count`: a shorter
+/// flood would keep none waiting for as long as a stall takes.
 Settings settings_for(std::int64_t length_ns) {
-  return {{"length", length_ns}};
+  constexpr std::int64_t least_round_ns = 10 * base::ns_per_ms;
+  return {{"length", std::max(length_ns, least_hops_count * least_round_ns)}};
 }
 
 struct FloodSize {
