@@ -85,7 +85,7 @@ void add_walk(const CensusOptions& options, const MemcgCounts& counts, const std
   base::Result<MemcgWalk> walk = walk_memcgs(mounts, walk_options);
   if (!walk) {
     result.gaps.push_back({"walk of the memory cgroups", with_hint(walk.error()),
-                           "dying memory cgroups cannot be told from live ones, nor what pins them"});
+                           "memory cgroups are counted at best: neither the dying ones by name, nor their charges, nor what pins them are known"});
     return;
   }
   result.memcgs.walked_live = walk->live_count;

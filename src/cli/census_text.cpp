@@ -222,6 +222,9 @@ std::string gap_text(const CensusResult& result) {
 }
 
 std::string each_text(const CensusResult& result) {
+  if (result.table.memcgs.empty()) {
+    return {};
+  }
   std::string text = "\nDying memory cgroups, by their former paths\n";
   for (std::size_t i = 0; i < result.table.memcgs.size(); ++i) {
     const census::Memcg& memcg = result.table.memcgs[i];
