@@ -40,7 +40,8 @@ std::string pin_path(PinKind kind, std::string_view place) {
 
 /// The last mount on a mount point is the one that is seen.
 const host::Mount* mount_on(const std::vector<host::Mount>& mounts, std::string_view point) {
-  const auto top = std::find_if(mounts.rbegin(), mounts.rend(), [&](const host::Mount& mount) { return mount.mount_point == point; });
+  const auto top =
+      std::find_if(mounts.rbegin(), mounts.rend(), [&](const host::Mount& mount) { return mount.mount_point == point; });
   return top == mounts.rend() ? nullptr : &*top;
 }
 
@@ -57,7 +58,8 @@ const host::Mount* mount_of(const std::vector<host::Mount>& mounts, std::string_
 
 bool is_on_disk(const std::vector<host::Mount>& mounts, std::string_view directory) {
   const host::Mount* mount = mount_of(mounts, directory);
-  return mount != nullptr && std::find(disk_filesystems.begin(), disk_filesystems.end(), mount->filesystem) != disk_filesystems.end();
+  return mount != nullptr &&
+         std::find(disk_filesystems.begin(), disk_filesystems.end(), mount->filesystem) != disk_filesystems.end();
 }
 
 bool is_on_tmpfs(const std::vector<host::Mount>& mounts, std::string_view directory) {
@@ -167,7 +169,8 @@ Status Pins::charge(std::int64_t index) const {
 
 Status Pins::swap_out(std::int64_t index) const {
   const auto length = static_cast<std::size_t>(page_bytes());
-  void* const mapping = ::mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), static_cast<off_t>(index * page_bytes()));
+  void* const mapping =
+      ::mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_SHARED, fd_.get(), static_cast<off_t>(index * page_bytes()));
   if (mapping == MAP_FAILED) {
     return base::errno_error("map", place_.path, errno);
   }

@@ -23,8 +23,9 @@ TEST(PinPlace, OfAFileInMemoryIsOnATmpfsThatIsNotCoveredByAnotherMount) {
   ASSERT_TRUE(shm);
   EXPECT_EQ(shm->path, "/dev/shm/stallscope-lab-pins");
   const base::Result<PinPlace> run = choose_pin_place(
-      PinKind::swap, host::parse_mountinfo(std::string(pin_mounts) +
-                                           "50 25 254:1 / /dev/shm rw - ext4 /dev/vdb rw\n51 27 0:40 / /run rw - tmpfs tmpfs rw\n"));
+      PinKind::swap,
+      host::parse_mountinfo(std::string(pin_mounts) +
+                            "50 25 254:1 / /dev/shm rw - ext4 /dev/vdb rw\n51 27 0:40 / /run rw - tmpfs tmpfs rw\n"));
   ASSERT_TRUE(run);
   EXPECT_EQ(run->path, "/run/stallscope-lab-pins");
   EXPECT_FALSE(choose_pin_place(PinKind::tmpfs, host::parse_mountinfo("30 23 0:26 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n")));
@@ -35,11 +36,13 @@ TEST(PinPlace, OfPageCacheAndNamesIsOnADisk) {
   ASSERT_TRUE(root);
   EXPECT_EQ(root->path, "/var/tmp/stallscope-lab-pins");
   // The nearest mount above decides.
-  const std::string covered = std::string(pin_mounts) + "60 27 0:50 / /var rw - tmpfs tmpfs rw\n61 60 254:2 / /var/lib rw - xfs /dev/vdc rw\n";
+  const std::string covered =
+      std::string(pin_mounts) + "60 27 0:50 / /var rw - tmpfs tmpfs rw\n61 60 254:2 / /var/lib rw - xfs /dev/vdc rw\n";
   const base::Result<PinPlace> lib = choose_pin_place(PinKind::dentries, host::parse_mountinfo(covered));
   ASSERT_TRUE(lib);
   EXPECT_EQ(lib->path, "/var/lib/stallscope-lab-names");
-  const base::Result<PinPlace> none = choose_pin_place(PinKind::page_cache, host::parse_mountinfo("1 0 0:2 / / rw - rootfs none rw\n"));
+  const base::Result<PinPlace> none =
+      choose_pin_place(PinKind::page_cache, host::parse_mountinfo("1 0 0:2 / / rw - rootfs none rw\n"));
   ASSERT_FALSE(none);
   EXPECT_THAT(none.error().message(), testing::HasSubstr("--pin tmpfs"));
 }
@@ -93,9 +96,7 @@ TEST_P(PinsOn, OfAnEarlierLabAreOpenedAndOfOthersRefused) {
   const base::Result<std::optional<Pins>> missing = Pins::open(place_);
   ASSERT_TRUE(missing);
   EXPECT_FALSE(*missing);
-  {
-    ASSERT_TRUE(Pins::create(place_));
-  }
+  { ASSERT_TRUE(Pins::create(place_)); }
   EXPECT_FALSE(Pins::create(place_)) << "made over what was there";
   const base::Result<std::optional<Pins>> left = Pins::open(place_);
   ASSERT_TRUE(left) << left.error().message();

@@ -72,10 +72,11 @@ Result<ZombieRoom> read_zombie_room(const ZombiePlaces& places) {
 Status check_zombie_room(int zombies_count, PinKind kind, const ZombieRoom& room) {
   const std::int64_t page_bytes = ::sysconf(_SC_PAGESIZE);
   if (const std::int64_t possible = id_count - spare_id_count - room.memcg_count; zombies_count > possible) {
-    return too_many(zombies_count,
-                    fmt::format("the kernel has {} memory cgroup IDs, of which {} may be in use and {} are for the machine",
-                                base::format_count(id_count), base::format_count(room.memcg_count), base::format_count(spare_id_count)),
-                    possible);
+    return too_many(
+        zombies_count,
+        fmt::format("the kernel has {} memory cgroup IDs, of which {} may be in use and {} are for the machine",
+                    base::format_count(id_count), base::format_count(room.memcg_count), base::format_count(spare_id_count)),
+        possible);
   }
   const bool has_page = kind != PinKind::dentries;
   const std::int64_t each_bytes = zombie_bytes + zombie_cpu_bytes * room.cpu_count + (has_page ? page_bytes : 0);
@@ -86,7 +87,8 @@ Status check_zombie_room(int zombies_count, PinKind kind, const ZombieRoom& room
                     possible);
   }
   if (const std::int64_t possible = room.place_bytes / page_bytes; has_page && zombies_count > possible) {
-    return too_many(zombies_count, fmt::format("the file system of the file that pins has {} free", base::format_bytes(room.place_bytes)),
+    return too_many(zombies_count,
+                    fmt::format("the file system of the file that pins has {} free", base::format_bytes(room.place_bytes)),
                     possible);
   }
   if (kind == PinKind::swap && room.swap_bytes == 0) {

@@ -88,7 +88,8 @@ Status with_zombies(int zombies_count, StopSignals& stop, const Progress& progre
     return before.error();
   }
   const std::int64_t start_ns = base::monotonic_ns();
-  Result<ZombieSet> zombies = ZombieSet::make(places->hierarchy, places->pins, zombies_count, ZombieSet::Directories::remove, stop, progress);
+  Result<ZombieSet> zombies =
+      ZombieSet::make(places->hierarchy, places->pins, zombies_count, ZombieSet::Directories::remove, stop, progress);
   if (!zombies) {
     return zombies.error();
   }

@@ -35,9 +35,9 @@ struct ZombieShow {
   bool hold = false;
 };
 
-/// Makes that many live cgroups, something charged to each, removes their directories, waits until the kernel has freed what nothing
-/// pins, holds, cleans up, and calls `look` at each stage. Refuses before anything is made what the machine has no room for.
-/// Whatever ends it, nothing stays.
+/// Makes that many live cgroups, something charged to each, removes their directories, waits until the kernel has freed what
+/// nothing pins, holds, cleans up, and calls `look` at each stage. Refuses before anything is made what the machine has no room
+/// for. Whatever ends it, nothing stays.
 [[nodiscard]] base::Status show_zombies(const ZombieShow& show, StopSignals& stop, const Progress& progress,
                                         const std::function<base::Status(ZombieStage, const ZombiePlaces&)>& look);
 

@@ -62,8 +62,7 @@ Status write_file(const std::string& path, std::string_view text) {
 }
 
 /// By mincore(2) on a mapping that is never touched.
-Result<std::int64_t> count_cached_pages(const OwnedFd& file, const std::string& path, std::int64_t first_page,
-                                        std::int64_t count) {
+Result<std::int64_t> count_cached_pages(const OwnedFd& file, const std::string& path, std::int64_t first_page, std::int64_t count) {
   const std::int64_t page_bytes = ::sysconf(_SC_PAGESIZE);
   const auto length = static_cast<std::size_t>(count * page_bytes);
   void* const mapping = ::mmap(nullptr, length, PROT_NONE, MAP_SHARED, file.get(), first_page * page_bytes);

@@ -213,8 +213,38 @@ TEST(CensusSystem, ChargesByKindAreThoseOfMemoryStat) {
                  second.row(nullptr, "slab_reclaimable"));
   expect_between("slab, unreclaimable", first.row(nullptr, "slab_unreclaimable"), charges.slab_unreclaimable_bytes,
                  second.row(nullptr, "slab_unreclaimable"));
-  expect_between("kernel stacks", first.row(nullptr, "kernel_stack"), charges.kernel_stack_bytes, second.row(nullptr, "kernel_stack"));
+  expect_between("kernel stacks", first.row(nullptr, "kernel_stack"), charges.kernel_stack_bytes,
+                 second.row(nullptr, "kernel_stack"));
   expect_between("sockets", first.row(nullptr, "sock"), charges.socket_bytes, second.row(nullptr, "sock"));
+}
+
+TEST(CensusSystem, FindsTheFilesWithMostPageCacheThatPinNothing) {
+  // Among the 50 largest of any test machine: one in memory and one on a disk.
+  constexpr std::size_t large_pages = 20'000;
+  CensusOptions options;
+  options.read_cost = false;
+  options.cached_file_limit = 50;
+  const std::string on_disk = "/var/tmp/stallscope-census-test-file";
+  const PinningFile in_memory;
+  const base::Result<base::OwnedFd> disk = base::open_file(on_disk, O_RDWR | O_CREAT | O_TRUNC, 0600);
+  ASSERT_TRUE(disk);
+  const std::string page(static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)), 'x');
+  for (std::size_t i = 0; i < large_pages; ++i) {
+    ASSERT_EQ(::write(in_memory.fd(), page.data(), page.size()), static_cast<ssize_t>(page.size()));
+    ASSERT_EQ(::write(disk->get(), page.data(), page.size()), static_cast<ssize_t>(page.size()));
+  }
+  const CensusResult census = take_census(options);
+  std::filesystem::remove(on_disk);
+  ASSERT_EQ(census.cached_files.size(), 50U);
+  EXPECT_GE(census.cached_files[0].cached_bytes, census.cached_files[1].cached_bytes);
+  for (const std::string& path : {on_disk, in_memory.path()}) {
+    const auto found = std::find_if(census.cached_files.begin(), census.cached_files.end(),
+                                    [&](const census::PinningFile& file) { return file.path == path; });
+    ASSERT_NE(found, census.cached_files.end()) << path;
+    EXPECT_EQ(found->cached_bytes, static_cast<std::int64_t>(large_pages * page.size()));
+    EXPECT_EQ(found->memcg_count, 0);
+  }
+  EXPECT_TRUE(take_census({}).cached_files.empty()) << "every inode was looked at unasked";
 }
 
 TEST(CensusSystem, TakesEveryPartAsRoot) {

@@ -95,16 +95,19 @@ void add_lab_zombies(CLI::App& lab, int& exit_status) {
       lab.add_subcommand("zombies", "Make memory cgroups that outlive their directories, and show what that takes of the machine");
   command->add_option("--count", options->count, "How many")->check(CLI::Range(1, lab::max_zombies_count))->capture_default_str();
   command
-      ->add_option("--pin", options->pin,
-                   "What is charged to each and pins it: tmpfs, a page of a file in memory; page-cache, a page of a file on a disk; "
-                   "dentries, a cached name (before Linux 5.9); swap, a page that is swapped out")
+      ->add_option(
+          "--pin", options->pin,
+          "What is charged to each and pins it: tmpfs, a page of a file in memory; page-cache, a page of a file on a disk; "
+          "dentries, a cached name (before Linux 5.9); swap, a page that is swapped out")
       ->check(CLI::IsMember(std::vector<std::string>(lab::pin_names.begin(), lab::pin_names.end())))
       ->capture_default_str();
   command->add_flag("--hold", options->hold, "Keep them until Ctrl-C, so that census and remedy can be tried");
   command->add_flag("--json", options->json, "Print JSON lines, one at each stage (docs/json.md)");
   command->footer(
-      "Makes that many memory cgroups, charges something to each, removes their directories, and cleans up. Counts memory, slab and\n"
-      "memory cgroups before, after each step and at the end. Refuses what the machine has no room for. Whatever ends it, all it made\n"
+      "Makes that many memory cgroups, charges something to each, removes their directories, and cleans up. Counts memory, slab "
+      "and\n"
+      "memory cgroups before, after each step and at the end. Refuses what the machine has no room for. Whatever ends it, all it "
+      "made\n"
       "is removed; after a SIGKILL, by the next lab or by `stallscope lab down`.\n"
       "\n"
       "EXAMPLES\n"

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
@@ -40,7 +41,8 @@ constexpr std::size_t title_width = 35;
 constexpr std::size_t column_width = 11;
 
 Value memory_row(const census::MemorySummary& memory, std::string_view name) {
-  const auto row = std::find_if(memory.memory.begin(), memory.memory.end(), [&](const auto& record) { return record.name == name; });
+  const auto row =
+      std::find_if(memory.memory.begin(), memory.memory.end(), [&](const auto& record) { return record.name == name; });
   return row == memory.memory.end() ? std::nullopt : Value(row->bytes);
 }
 
@@ -60,8 +62,18 @@ Value difference(Value from, Value what) {
   return from && what ? Value(*from - *what) : std::nullopt;
 }
 
+/// In one unit, so that what some thousand zombies take of many GiB can be seen.
 std::string cell(const RowTitle& title, Value value) {
-  return !value ? "unknown" : title.is_bytes ? base::format_bytes(*value) : base::format_count(*value);
+  constexpr double bytes_per_mib = 1 << 20U;
+  constexpr double whole_from = 100;
+  if (!value) {
+    return "unknown";
+  }
+  if (!title.is_bytes) {
+    return base::format_count(*value);
+  }
+  const double mib = static_cast<double>(*value) / bytes_per_mib;
+  return mib < whole_from ? fmt::format("{:.1f} MiB", mib) : base::format_count(std::llround(mib)) + " MiB";
 }
 
 const ZombieAccount* stage(const ZombieReport& report, std::size_t index) {
@@ -80,15 +92,16 @@ std::string verdict_text(const ZombieReport& report) {
     return text + ": on this kernel " + std::string(report.pin) + " pin none.\n";
   }
   text += fmt::format(": {} pins them", base::printable(report.pin_path));
-  if (const Value bytes = bytes_per_zombie(report)) {
-    text += fmt::format(", and each takes {} of memory", base::format_bytes(*bytes));
+  if (const Value bytes = kernel_bytes_per_zombie(report)) {
+    text += fmt::format(", and each takes {} of slab and per-CPU memory besides", base::format_bytes(*bytes));
   }
   text += ".\n";
   if (const ZombieAccount* end = stage(report, cleaned)) {
     const Value left = difference((*end)[ZombieAccount::total_memcgs], report.stages.front()[ZombieAccount::total_memcgs]);
-    text += left && *left > 0 ? fmt::format("{} more memory cgroups are left than before; others make them, too.\n", base::format_count(*left))
-            : left            ? "None is left.\n"
-                              : "";
+    text += left && *left > 0
+                ? fmt::format("{} more memory cgroups are left than before; others make them, too.\n", base::format_count(*left))
+            : left ? "None is left.\n"
+                   : "";
   }
   return text;
 }
@@ -112,8 +125,7 @@ ZombieAccount account_zombies(std::string_view stage, const census::MemcgCounts&
     return name == "inode_cache" || name.ends_with("_inode_cache") || name.ends_with("_inode");
   });
   // Since 6.16; before that they are among kmalloc-4k and the like.
-  rows[ZombieAccount::memcg_caches] =
-      slab_sum(memory, [](std::string_view name) { return name.starts_with("mem_cgroup"); });
+  rows[ZombieAccount::memcg_caches] = slab_sum(memory, [](std::string_view name) { return name.starts_with("mem_cgroup"); });
   rows[ZombieAccount::per_cpu_memory] = memory_row(memory, "Percpu");
   if (memory.caches) {
     rows[ZombieAccount::dentries] = memory.caches->dentry_count;
@@ -132,10 +144,16 @@ Value stayed_count(const ZombieReport& report) {
   return more ? Value(std::clamp<std::int64_t>(*more, 0, report.count)) : std::nullopt;
 }
 
-Value bytes_per_zombie(const ZombieReport& report) {
+Value kernel_bytes_per_zombie(const ZombieReport& report) {
   const Value stayed = stayed_count(report);
-  const Value taken = stayed ? difference(report.stages[before][ZombieAccount::free_memory], report.stages[removed][ZombieAccount::free_memory])
-                             : std::nullopt;
+  if (!stayed) {
+    return std::nullopt;
+  }
+  const ZombieAccount& then = report.stages[before];
+  const ZombieAccount& now = report.stages[removed];
+  const Value slab = difference(now[ZombieAccount::slab], then[ZombieAccount::slab]);
+  const Value per_cpu = difference(now[ZombieAccount::per_cpu_memory], then[ZombieAccount::per_cpu_memory]);
+  const Value taken = slab && per_cpu ? Value(*slab + *per_cpu) : std::nullopt;
   // Of few, what the rest of the machine does meanwhile is more than what they take.
   constexpr std::int64_t enough = 1'000;
   return taken && *stayed >= enough && *taken > 0 ? Value(*taken / *stayed) : std::nullopt;
@@ -172,7 +190,7 @@ std::string zombies_end_json(const ZombieReport& report) {
               {"pin_path", report.pin_path},
               {"count", report.count},
               {"stayed", known(stayed_count(report))},
-              {"bytes_per_zombie", known(bytes_per_zombie(report))}}
+              {"kernel_bytes_per_zombie", known(kernel_bytes_per_zombie(report))}}
              .dump(-1, ' ', false, Json::error_handler_t::replace) +
          "\n";
 }

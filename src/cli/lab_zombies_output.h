@@ -50,10 +50,10 @@ struct ZombieReport {
   std::vector<ZombieAccount> stages;
 };
 
-/// How many memory cgroups stayed when their directories were removed, and what each of them took of free memory; none: not known,
-/// or none stayed.
+/// How many memory cgroups stayed when their directories were removed, and what each of them takes of slab and per-CPU memory;
+/// none: not known, or too few stayed. Free memory would not tell: the page cache of others comes and goes in it.
 [[nodiscard]] std::optional<std::int64_t> stayed_count(const ZombieReport& report);
-[[nodiscard]] std::optional<std::int64_t> bytes_per_zombie(const ZombieReport& report);
+[[nodiscard]] std::optional<std::int64_t> kernel_bytes_per_zombie(const ZombieReport& report);
 
 /// A column for each stage, and what they say.
 [[nodiscard]] std::string zombies_text(const ZombieReport& report);

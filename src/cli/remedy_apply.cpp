@@ -183,13 +183,32 @@ Result<std::string> record_bundle(const ApplyOptions& options, std::string_view 
   return outcome->error ? Result<std::string>(*outcome->error) : Result<std::string>(outcome->bundle_path);
 }
 
-void stay_on(std::int32_t cpu) {
-  cpu_set_t cpus;
-  CPU_ZERO(&cpus);
-  CPU_SET(static_cast<std::size_t>(cpu), &cpus);
-  // Where it may not, it works elsewhere, and the tracer still sees what it does there.
-  static_cast<void>(::sched_setaffinity(0, sizeof(cpus), &cpus));
-}
+/// Where the calling thread runs: on the CPU that is probed, or off it. Where it may not choose, it works elsewhere, and the tracer
+/// still sees what it does there.
+class WorkCpu {
+ public:
+  explicit WorkCpu(std::int32_t cpu) : cpu_(static_cast<std::size_t>(cpu)) {
+    CPU_ZERO(&allowed_);
+    static_cast<void>(::sched_getaffinity(0, sizeof(allowed_), &allowed_));
+  }
+  void stay_on() const {
+    cpu_set_t cpus;
+    CPU_ZERO(&cpus);
+    CPU_SET(cpu_, &cpus);
+    static_cast<void>(::sched_setaffinity(0, sizeof(cpus), &cpus));
+  }
+  /// For loading the tracer and taking it away: without preemption the kernel keeps threads waiting for tens of milliseconds then,
+  /// a prober's among them.
+  void stay_off() const {
+    cpu_set_t cpus = allowed_;
+    CPU_CLR(cpu_, &cpus);
+    static_cast<void>(::sched_setaffinity(0, sizeof(cpus), CPU_COUNT(&cpus) > 0 ? &cpus : &allowed_));
+  }
+
+ private:
+  std::size_t cpu_;
+  cpu_set_t allowed_{};
+};
 
 void report(const Application& application, bool in_pages, const RemedyWatch& watch, std::optional<std::int64_t> before) {
   const std::optional<std::int64_t> after = count_memcgs();
@@ -227,7 +246,8 @@ Result<int> apply_now(const ApplyOptions& options, remedy::Action& action) {
     }
     first_bundle = *bundle;
   }
-  stay_on(options.watch.cpu);
+  const WorkCpu work_cpu(options.watch.cpu);
+  work_cpu.stay_off();
   WatchOptions watch_options = options.watch;
   constexpr std::int64_t reserve_ns = 60 * base::ns_per_s;
   watch_options.duration_ns = options.budget_ns + options.hold_ns + reserve_ns;
@@ -245,9 +265,11 @@ Result<int> apply_now(const ApplyOptions& options, remedy::Action& action) {
   if (const Status begun = journal->begin({options.request.option, objects, action.undo(), base::realtime_ns()}); !begun) {
     return begun.error();
   }
+  work_cpu.stay_on();
   const std::optional<std::int64_t> before = count_memcgs();
   Application application(options, action, *watch);
   const Status ran = application.run();
+  work_cpu.stay_off();
   std::string second_bundle;
   Status measured = base::ok();
   if (ran && options.measure_ns > 0) {

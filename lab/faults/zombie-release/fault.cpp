@@ -82,7 +82,7 @@ Result<Turn> take_turn(const ZombiePlaces& places, const RunOptions& options) {
       return stop.error();
     }
     Result<ZombieSet> zombies = ZombieSet::make(places.hierarchy, places.pins, zombies_count, ZombieSet::Directories::remove, *stop,
-                                                   [](std::string_view) {});
+                                                [](std::string_view) {});
     if (!zombies && !stop->requested()) {
       return zombies.error();
     }
