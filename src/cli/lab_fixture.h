@@ -44,6 +44,8 @@ class LabProcess {
     std::array<int, 2> err{};
     EXPECT_EQ(::pipe2(out.data(), O_CLOEXEC), 0);
     EXPECT_EQ(::pipe2(err.data(), O_CLOEXEC), 0);
+    // What this process has not written yet, the child would write into the pipe.
+    static_cast<void>(std::fflush(stdout));
     pid_ = ::fork();
     if (pid_ == 0) {
       ::dup2(out[1], STDOUT_FILENO);

@@ -183,31 +183,25 @@ Result<std::string> record_bundle(const ApplyOptions& options, std::string_view 
   return outcome->error ? Result<std::string>(*outcome->error) : Result<std::string>(outcome->bundle_path);
 }
 
-/// Where the calling thread runs: on the CPU that is probed, or off it. Where it may not choose, it works elsewhere, and the tracer
-/// still sees what it does there.
-class WorkCpu {
+/// Keeps the calling thread on a CPU while it lives. Where it may not, it works elsewhere, and the tracer still sees what it does
+/// there.
+class StayOn {
  public:
-  explicit WorkCpu(std::int32_t cpu) : cpu_(static_cast<std::size_t>(cpu)) {
-    CPU_ZERO(&allowed_);
-    static_cast<void>(::sched_getaffinity(0, sizeof(allowed_), &allowed_));
-  }
-  void stay_on() const {
+  explicit StayOn(std::int32_t cpu) {
+    static_cast<void>(::sched_getaffinity(0, sizeof(before_), &before_));
     cpu_set_t cpus;
     CPU_ZERO(&cpus);
-    CPU_SET(cpu_, &cpus);
+    CPU_SET(static_cast<std::size_t>(cpu), &cpus);
     static_cast<void>(::sched_setaffinity(0, sizeof(cpus), &cpus));
   }
-  /// For loading the tracer and taking it away: without preemption the kernel keeps threads waiting for tens of milliseconds then,
-  /// a prober's among them.
-  void stay_off() const {
-    cpu_set_t cpus = allowed_;
-    CPU_CLR(cpu_, &cpus);
-    static_cast<void>(::sched_setaffinity(0, sizeof(cpus), CPU_COUNT(&cpus) > 0 ? &cpus : &allowed_));
-  }
+  ~StayOn() { static_cast<void>(::sched_setaffinity(0, sizeof(before_), &before_)); }
+  StayOn(const StayOn&) = delete;
+  StayOn& operator=(const StayOn&) = delete;
+  StayOn(StayOn&&) = delete;
+  StayOn& operator=(StayOn&&) = delete;
 
  private:
-  std::size_t cpu_;
-  cpu_set_t allowed_{};
+  cpu_set_t before_{};
 };
 
 void report(const Application& application, bool in_pages, const RemedyWatch& watch, std::optional<std::int64_t> before) {
@@ -246,8 +240,6 @@ Result<int> apply_now(const ApplyOptions& options, remedy::Action& action) {
     }
     first_bundle = *bundle;
   }
-  const WorkCpu work_cpu(options.watch.cpu);
-  work_cpu.stay_off();
   WatchOptions watch_options = options.watch;
   constexpr std::int64_t reserve_ns = 60 * base::ns_per_s;
   watch_options.duration_ns = options.budget_ns + options.hold_ns + reserve_ns;
@@ -265,11 +257,13 @@ Result<int> apply_now(const ApplyOptions& options, remedy::Action& action) {
   if (const Status begun = journal->begin({options.request.option, objects, action.undo(), base::realtime_ns()}); !begun) {
     return begun.error();
   }
-  work_cpu.stay_on();
   const std::optional<std::int64_t> before = count_memcgs();
   Application application(options, action, *watch);
-  const Status ran = application.run();
-  work_cpu.stay_off();
+  Status ran = base::ok();
+  {
+    const StayOn work_cpu(options.watch.cpu);
+    ran = application.run();
+  }
   std::string second_bundle;
   Status measured = base::ok();
   if (ran && options.measure_ns > 0) {

@@ -160,13 +160,13 @@ class Remedy(unittest.TestCase):
 
     def unprivileged(self, *arguments):
         """As a user who may do nothing; the binary may lie where that user cannot go."""
-        self.directory.chmod(0o755)
+        self.directory.chmod(0o777)
         copy = self.directory / "stallscope"
         if not copy.exists():
             shutil.copy(BINARY, copy)
             copy.chmod(0o755)
         return subprocess.run([copy, *arguments], capture_output=True, text=True, timeout=120, check=False, user=NOBODY, group=NOBODY,
-                              extra_groups=[], cwd="/")
+                              extra_groups=[], cwd=self.directory)
 
     def test_census_without_privileges_shows_what_it_can_and_names_the_rest(self):
         seen = json.loads(self.unprivileged("census", "--json").stdout)
