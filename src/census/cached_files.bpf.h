@@ -9,8 +9,8 @@ struct cached_file_row cached_file_rows[cached_file_capacity];
 /* Not on the stack: the verifier would follow each value it can have. */
 __u32 cached_file_count;
 
-/* arch/x86/include/asm/page_64_types.h, __START_KERNEL_map: data of the kernel itself is above, super blocks are not. By that the head of
- * the list of all super blocks is known, for which there is no symbol. */
+/* arch/x86/include/asm/page_64_types.h, __START_KERNEL_map: data of the kernel itself is above, super blocks are not. By that the
+ * head of the list of all super blocks is known, for which there is no symbol. */
 #define KERNEL_IMAGE 0xffffffff80000000ULL
 
 struct files_section {
@@ -87,8 +87,8 @@ static __always_inline bool file_cursor_is_valid(const struct file_walk* walk) {
     return true;
   }
   struct inode* inode = inode_of_link(at);
-  return BPF_CORE_READ(inode, i_sb) == super && BPF_CORE_READ(inode, i_ino) == walk->cursor_inode && BPF_CORE_READ(at, next, prev) == at &&
-         BPF_CORE_READ(at, next) != at;
+  return BPF_CORE_READ(inode, i_sb) == super && BPF_CORE_READ(inode, i_ino) == walk->cursor_inode &&
+         BPF_CORE_READ(at, next, prev) == at && BPF_CORE_READ(at, next) != at;
 }
 
 static __always_inline void walk_files_section(struct files_section* section) {

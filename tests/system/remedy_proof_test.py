@@ -89,7 +89,7 @@ class Proof(unittest.TestCase):
         state = pathlib.Path(f"/proc/{reader}/stat").read_text().rsplit(")", 1)[1].split()[0]
         self.assertNotEqual(state, "T", "the reader was left stopped")
         # It reads on: the lab tells of the next stall that began after all this.
-        ended_ns = json.loads(run("report", after, "--json").stdout)["recording"]["end_ns"]
+        ended_ns = json.loads(run("report", after, "--json").stdout)["run"]["end_ns"]
         self.assertTrue(any(json.loads(line).get("start_ns", 0) > ended_ns for line in iter(self.lab.stdout.readline, "")),
                         "the reader did not go on")
 
