@@ -24,6 +24,8 @@ PATIENCE_SECONDS = 20
 # The first is the control: what this machine does to probes by itself.
 WAYS = ("nothing", "in steps", "at once", "drop_caches")
 CONTROL_SECONDS = 10
+# The default of --max-added.
+LATE_MS = 5
 
 
 def hierarchy():
@@ -84,16 +86,18 @@ class Prober:
         time.sleep(1)
 
     def worst_added_ms(self, start):
-        """Of the probes that were due from `start` on, and how many those were."""
+        """Of the probes that were due from `start` on: the worst, when that was due, how many were above 5 ms, and how many there were."""
         self.process.send_signal(signal.SIGINT)
         self.process.wait(timeout=PATIENCE_SECONDS)
         self.output.seek(0)
-        times = [line["received_ns"] - line["intended_ns"] for line in map(json.loads, self.output)
+        times = [(line["received_ns"] - line["intended_ns"], line["intended_ns"]) for line in map(json.loads, self.output)
                  if line.get("type") == "probe" and line.get("received_ns") is not None and line["intended_ns"] >= start * 1e9]
         if len(times) < 100:
             sys.exit("too few probes were answered")
-        usual = sorted(times)[len(times) // 2]
-        return (max(times) - usual) / 1e6, len(times)
+        usual = sorted(times)[len(times) // 2][0]
+        worst, due = max(times)
+        late = sum(time - usual > LATE_MS * 1e6 for time, _ in times)
+        return (worst - usual) / 1e6, due / 1e9 - start, late, len(times)
 
 
 def wait_for(target):
@@ -109,6 +113,8 @@ def release(stallscope, way, file, cpu, on_disk):
                                 capture_output=True, text=True)
         if result.returncode == 2:
             sys.exit(result.stderr)
+        # What it measured itself, the tracer's waits among it.
+        print(*(line for line in result.stdout.splitlines() if line.startswith(("Done", "Ended"))), sep="\n", file=sys.stderr, flush=True)
     elif way == "nothing":
         time.sleep(CONTROL_SECONDS)
     elif way == "at once":
@@ -132,9 +138,9 @@ def measure(options, directory, way):
         if way in ("in steps", "at once"):
             wait_for(before)
         seconds = time.monotonic() - start
-        worst, probes = prober.worst_added_ms(start)
+        worst, at, late, probes = prober.worst_added_ms(start)
         freed = made - max(count() - before, 0)
-        print(f"{'disk' if on_disk else 'tmpfs':<6} {way:<12} {made:>8,} {freed:>8,} {seconds:>8.1f} {worst:>10.1f} {probes:>8,}", flush=True)
+        print(f"{'disk' if on_disk else 'tmpfs':<6} {way:<12} {made:>8,} {freed:>8,} {seconds:>8.1f} {worst:>10.1f} {at:>8.1f} {late:>6,} {probes:>8,}", flush=True)
     finally:
         if file.exists():
             subprocess.run(["sync", str(file)], check=True)
@@ -154,7 +160,7 @@ def main():
     parser.add_argument("--way", action="append", choices=WAYS)
     parser.add_argument("--cpu", type=int, default=1)
     options = parser.parse_args()
-    print(f"{'pages':<6} {'released':<12} {'zombies':>8} {'freed':>8} {'s':>8} {'worst +ms':>10} {'probes':>8}", flush=True)
+    print(f"{'pages':<6} {'released':<12} {'zombies':>8} {'freed':>8} {'s':>8} {'worst +ms':>10} {'at s':>8} {'> 5 ms':>6} {'probes':>8}", flush=True)
     for directory in options.where or ["/dev/shm"]:
         for way in options.way or WAYS:
             measure(options, directory, way)

@@ -4,7 +4,6 @@
 #include <gtest/gtest.h>
 
 #include "host/mounts.h"
-#include "lab/pin_file.h"
 
 namespace stallscope::lab {
 namespace {
@@ -64,17 +63,6 @@ TEST(MemoryCgroupCount, IsReadFromTheKernelsOwnFiles) {
   EXPECT_EQ(*v2, 513);
   EXPECT_FALSE(parse_v1_count("cpu\t1\t7\t1\n"));
   EXPECT_FALSE(parse_v2_count("nr_descendants 12\n"));
-}
-
-TEST(PinPath, IsOnATmpfsThatIsNotCoveredByAnotherMount) {
-  const base::Result<std::string> shm = choose_pin_path(host::parse_mountinfo(v1_text));
-  ASSERT_TRUE(shm);
-  EXPECT_EQ(*shm, "/dev/shm/stallscope-lab-pins");
-  const base::Result<std::string> run = choose_pin_path(host::parse_mountinfo(
-      std::string(v1_text) + "50 25 254:1 / /dev/shm rw - ext4 /dev/vdb rw\n51 27 0:40 / /run rw - tmpfs tmpfs rw\n"));
-  ASSERT_TRUE(run);
-  EXPECT_EQ(*run, "/run/stallscope-lab-pins");
-  EXPECT_FALSE(choose_pin_path(host::parse_mountinfo(v2_text)));
 }
 
 }  // namespace

@@ -116,6 +116,15 @@ Status run_faults(const std::vector<FaultRun>& runs, StopSignals& stop, const Ru
   return ran ? removed : ran;
 }
 
+Status with_lab(const Progress& progress, const std::function<Status()>& body) {
+  const Result<base::ProcessLock> lock = begin();
+  if (!lock) {
+    return lock.error();
+  }
+  const Result<bool> kept = remove_leftovers(progress);
+  return kept ? body() : Status(kept.error());
+}
+
 Status take_down(const Progress& progress) {
   const Result<base::ProcessLock> lock = begin();
   if (!lock) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <functional>
 #include <vector>
 
 #include "base/result.h"
@@ -18,6 +19,9 @@ namespace stallscope::lab {
 /// Runs a fault, or several at the same time (run_together), for its duration or until a stop. Uses the topology that is up, or
 /// makes one for itself and removes it. All must have the same receiving CPU.
 [[nodiscard]] base::Status run_faults(const std::vector<FaultRun>& runs, StopSignals& stop, const RunOutput& output);
+
+/// Calls `body` with the lab's lock held; needs no topology.
+[[nodiscard]] base::Status with_lab(const Progress& progress, const std::function<base::Status()>& body);
 
 /// Removes everything that any lab made.
 [[nodiscard]] base::Status take_down(const Progress& progress);

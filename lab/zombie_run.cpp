@@ -3,12 +3,14 @@
 
 #include <fmt/format.h>
 
+#include <limits>
 #include <vector>
 
 #include "base/clock.h"
 #include "base/units.h"
 #include "host/mounts.h"
-#include "lab/pin_file.h"
+#include "lab/wait_for.h"
+#include "lab/zombie_room.h"
 #include "lab/zombies.h"
 
 namespace stallscope::lab {
@@ -34,6 +36,20 @@ Result<std::int64_t> count_after_making(const MemoryHierarchy& hierarchy, std::i
   return *total;
 }
 
+/// What nothing pins is freed by workers, after a grace period of RCU and more.
+void wait_until_settled(const MemoryHierarchy& hierarchy) {
+  constexpr std::int64_t bound_ns = 30 * base::ns_per_s;
+  constexpr int enough_looks = 60;
+  std::int64_t last = -1;
+  int same = 0;
+  wait_for(bound_ns, [&] {
+    const Result<std::int64_t> count = count_memory_cgroups(hierarchy);
+    same = count && *count == last ? same + 1 : 0;
+    last = count ? *count : last;
+    return !count || same >= enough_looks;
+  });
+}
+
 void tell_removal(const ZombieRemoval& removal, const Progress& progress) {
   if (removal.lingering_count > 0) {
     progress(fmt::format("removed the zombies, but the kernel still counts {} memory cgroups more than before",
@@ -45,7 +61,7 @@ void tell_removal(const ZombieRemoval& removal, const Progress& progress) {
 
 }  // namespace
 
-Result<ZombiePlaces> find_zombie_places() {
+Result<ZombiePlaces> find_zombie_places(PinKind kind) {
   const Result<MemoryHierarchy> hierarchy = find_memory_hierarchy();
   if (!hierarchy) {
     return hierarchy.error();
@@ -54,11 +70,11 @@ Result<ZombiePlaces> find_zombie_places() {
   if (!mounts) {
     return mounts.error();
   }
-  const Result<std::string> pin_path = choose_pin_path(*mounts);
-  if (!pin_path) {
-    return pin_path.error();
+  const Result<PinPlace> pins = choose_pin_place(kind, *mounts);
+  if (!pins) {
+    return pins.error();
   }
-  return ZombiePlaces{*hierarchy, *pin_path};
+  return ZombiePlaces{*hierarchy, *pins};
 }
 
 Status with_zombies(int zombies_count, StopSignals& stop, const Progress& progress,
@@ -72,7 +88,8 @@ Status with_zombies(int zombies_count, StopSignals& stop, const Progress& progre
     return before.error();
   }
   const std::int64_t start_ns = base::monotonic_ns();
-  Result<ZombieSet> zombies = ZombieSet::make(places->hierarchy, places->pin_path, zombies_count, stop, progress);
+  Result<ZombieSet> zombies =
+      ZombieSet::make(places->hierarchy, places->pins, zombies_count, ZombieSet::Directories::remove, stop, progress);
   if (!zombies) {
     return zombies.error();
   }
@@ -94,17 +111,72 @@ Status with_zombies(int zombies_count, StopSignals& stop, const Progress& progre
   return base::ok();
 }
 
-Result<bool> remove_leftover_zombies(const Progress& progress) {
-  const Result<ZombiePlaces> places = find_zombie_places();
+Status show_zombies(const ZombieShow& show, StopSignals& stop, const Progress& progress,
+                    const std::function<Status(ZombieStage, const ZombiePlaces&)>& look) {
+  const Result<ZombiePlaces> places = find_zombie_places(show.pin);
   if (!places) {
     return places.error();
   }
-  const Result<ZombieRemoval> removal = remove_zombies(places->hierarchy, places->pin_path);
+  const Result<ZombieRoom> room = read_zombie_room(*places);
+  if (!room) {
+    return room.error();
+  }
+  if (Status fits = check_zombie_room(show.zombies_count, show.pin, *room); !fits) {
+    return fits;
+  }
+  if (Status looked = look(ZombieStage::before, *places); !looked) {
+    return looked;
+  }
+  Result<ZombieSet> zombies =
+      ZombieSet::make(places->hierarchy, places->pins, show.zombies_count, ZombieSet::Directories::keep, stop, progress);
+  if (!zombies) {
+    return zombies.error();
+  }
+  Status shown = look(ZombieStage::made, *places);
+  if (shown) {
+    shown = zombies->remove_directories(stop, progress);
+  }
+  if (shown) {
+    wait_until_settled(places->hierarchy);
+    shown = look(ZombieStage::removed, *places);
+  }
+  if (shown && show.hold) {
+    progress("holding them until Ctrl-C; look at them from another terminal: stallscope census");
+    while (!stop.wait_until(std::numeric_limits<std::int64_t>::max())) {
+    }
+  }
+  const Result<ZombieRemoval> removal = zombies->remove();
+  if (!shown) {
+    return shown;
+  }
   if (!removal) {
     return removal.error();
   }
   tell_removal(*removal, progress);
-  return removal->found;
+  return look(ZombieStage::cleaned, *places);
+}
+
+Result<bool> remove_leftover_zombies(const Progress& progress) {
+  const Result<MemoryHierarchy> hierarchy = find_memory_hierarchy();
+  const Result<std::vector<host::Mount>> mounts = host::read_mounts();
+  if (!hierarchy || !mounts) {
+    return hierarchy ? mounts.error() : hierarchy.error();
+  }
+  std::vector<PinPlace> places = find_left_pins(*mounts);
+  if (places.empty()) {
+    // There may be cgroups all the same.
+    places.emplace_back();
+  }
+  bool found = false;
+  for (const PinPlace& place : places) {
+    const Result<ZombieRemoval> removal = remove_zombies(*hierarchy, place);
+    if (!removal) {
+      return removal.error();
+    }
+    tell_removal(*removal, progress);
+    found = found || removal->found;
+  }
+  return found;
 }
 
 }  // namespace stallscope::lab

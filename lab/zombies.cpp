@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lab/zombies.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <sched.h>
 #include <unistd.h>
@@ -20,14 +19,12 @@
 #include "base/units.h"
 #include "lab/cgroup_directory.h"
 #include "lab/child_process.h"
-#include "lab/pin_file.h"
 #include "lab/wait_for.h"
 
 namespace stallscope::lab {
 namespace {
 
 using base::Error;
-using base::OwnedFd;
 using base::Result;
 using base::Status;
 
@@ -45,11 +42,12 @@ std::optional<std::int64_t> zombie_index(std::string_view name) {
   return error == std::errc{} && parsed_to == end ? std::optional(index) : std::nullopt;
 }
 
-/// The maker's process hops from one cgroup into the next, leaving a page behind in each, and removes the one it has left. It
+constexpr int report_every = 1000;
+
+/// The maker's process hops from one cgroup into the next, leaving a pin behind in each, and removes the one it has left. It
 /// never stands in the lab's own cgroup, where v2 allows no process once the controller is given to the children.
-Status make_in_child(const MemoryHierarchy& hierarchy, const OwnedFd& pins, int count, const ReportPipe& reports) {
-  constexpr int report_every = 1000;
-  const std::string page(static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)), '\0');
+Status make_in_child(const MemoryHierarchy& hierarchy, const Pins& pins, int count, ZombieSet::Directories directories,
+                     const ReportPipe& reports) {
   // On one CPU: its batches of pages not yet on an LRU list, which hold the pages too, are emptied when the process ends there.
   cpu_set_t one_cpu;
   CPU_ZERO(&one_cpu);
@@ -64,11 +62,10 @@ Status make_in_child(const MemoryHierarchy& hierarchy, const OwnedFd& pins, int 
     if (Status joined = base::write_file(zombie + "/cgroup.procs", "0"); !joined) {
       return joined;
     }
-    const auto offset = static_cast<off_t>(page.size()) * i;
-    if (::pwrite(pins.get(), page.data(), page.size(), offset) != static_cast<ssize_t>(page.size())) {
-      return base::errno_error("write", "the file that pins the zombies", errno, "It needs 4 KiB of the tmpfs for each zombie.");
+    if (Status charged = pins.charge(i); !charged) {
+      return charged;
     }
-    if (!previous.empty() && ::rmdir(previous.c_str()) != 0) {
+    if (directories == ZombieSet::Directories::remove && !previous.empty() && ::rmdir(previous.c_str()) != 0) {
       return base::errno_error("remove cgroup", previous, errno);
     }
     previous = zombie;
@@ -78,7 +75,7 @@ Status make_in_child(const MemoryHierarchy& hierarchy, const OwnedFd& pins, int 
       }
     }
   }
-  return base::ok();
+  return pins.settle();
 }
 
 Status watch_maker(ChildProcess& maker, int count, StopSignals& stop, const Progress& progress) {
@@ -107,7 +104,7 @@ Status watch_maker(ChildProcess& maker, int count, StopSignals& stop, const Prog
 
 /// Removes the live cgroups below the lab's: the reader's, and zombies-to-be of a killed maker. Anything that is not of the lab
 /// stays, and makes removing the lab's cgroup fail. Says how many of them no page of the file pins.
-Result<std::int64_t> remove_live_cgroups(const MemoryHierarchy& hierarchy, std::int64_t pages_count) {
+Result<std::int64_t> remove_live_cgroups(const MemoryHierarchy& hierarchy, PinKind kind, std::int64_t pages_count) {
   std::int64_t unpinned_count = 0;
   std::vector<std::string> names;
   std::error_code error;
@@ -122,7 +119,8 @@ Result<std::int64_t> remove_live_cgroups(const MemoryHierarchy& hierarchy, std::
     if (!index && path != hierarchy.reader_cgroup()) {
       continue;
     }
-    if (hierarchy.version == CgroupVersion::v1) {
+    const bool pinned = index && (*index < pages_count || kind == PinKind::dentries);
+    if (hierarchy.version == CgroupVersion::v1 && !pinned) {
       // Pages of programs that were first read on its behalf would keep the reader's cgroup as one more zombie. Only v1 can be
       // asked to let go of a cgroup's pages as a whole; where that fails the wait below reports it.
       static_cast<void>(base::write_file(path + "/memory.force_empty", "0"));
@@ -150,32 +148,33 @@ Result<std::int64_t> wait_for_count(const MemoryHierarchy& hierarchy, std::int64
   return std::max<std::int64_t>(*count - target_count, 0);
 }
 
-/// Cuts the file page by page from its end; `before_count` is the kernel's count while all pages are there.
-Status release_pages(const MemoryHierarchy& hierarchy, const OwnedFd& pins, const std::string& path, std::int64_t pages_count,
-                     std::int64_t before_count) {
+/// Cuts a file from its end; `before_count` is the kernel's count while all pages are there.
+Status release_pages(const MemoryHierarchy& hierarchy, const Pins& pins, std::int64_t before_count) {
   constexpr std::int64_t step_pages = 500;
   constexpr std::int64_t step_bound_ns = base::ns_per_s;
   // Pages in the batches of other CPUs, and cgroups made by others, must not hold up every step.
   constexpr std::int64_t tolerated_count = 100;
-  for (std::int64_t left = pages_count; left > 0;) {
-    left = std::max<std::int64_t>(left - step_pages, 0);
-    if (::ftruncate(pins.get(), left * ::sysconf(_SC_PAGESIZE)) != 0) {
-      return base::errno_error("cut", path, errno);
+  for (std::int64_t expected_count = before_count;;) {
+    const Result<std::optional<std::int64_t>> released = pins.release(step_pages);
+    if (!released) {
+      return released.error();
     }
-    const Result<std::int64_t> above =
-        wait_for_count(hierarchy, before_count - (pages_count - left) + tolerated_count, step_bound_ns);
+    if (!*released) {
+      return base::ok();
+    }
+    expected_count -= **released;
+    const Result<std::int64_t> above = wait_for_count(hierarchy, expected_count + tolerated_count, step_bound_ns);
     if (!above) {
       return above.error();
     }
   }
-  return base::ok();
 }
 
 }  // namespace
 
-Result<ZombieRemoval> remove_zombies(const MemoryHierarchy& hierarchy, const std::string& pin_path) {
+Result<ZombieRemoval> remove_zombies(const MemoryHierarchy& hierarchy, const PinPlace& place) {
   constexpr std::int64_t final_bound_ns = 15 * base::ns_per_s;
-  Result<std::optional<OwnedFd>> pins = open_pin_file(pin_path);
+  const Result<std::optional<Pins>> pins = Pins::open(place);
   if (!pins) {
     return pins.error();
   }
@@ -183,22 +182,22 @@ Result<ZombieRemoval> remove_zombies(const MemoryHierarchy& hierarchy, const std
   if (!*pins && !has_cgroup) {
     return ZombieRemoval{};
   }
-  const Result<std::int64_t> pages = *pins ? count_pages(**pins, pin_path) : Result<std::int64_t>(std::int64_t{0});
+  const Result<std::int64_t> pages = *pins ? (*pins)->count() : Result<std::int64_t>(std::int64_t{0});
   const Result<std::int64_t> before = count_memory_cgroups(hierarchy);
   if (!pages || !before) {
     return pages ? before.error() : pages.error();
   }
-  const Result<std::int64_t> unpinned = remove_live_cgroups(hierarchy, *pages);
+  const Result<std::int64_t> unpinned = remove_live_cgroups(hierarchy, place.kind, *pages);
   if (!unpinned) {
     return unpinned.error();
   }
   std::int64_t expected_count = *before - *unpinned - *pages;
   if (*pins) {
-    if (Status released = release_pages(hierarchy, **pins, pin_path, *pages, *before - *unpinned); !released) {
+    if (Status released = release_pages(hierarchy, **pins, *before - *unpinned); !released) {
       return released.error();
     }
-    if (::unlink(pin_path.c_str()) != 0) {
-      return base::errno_error("remove", pin_path, errno);
+    if (Status removed = (*pins)->remove(); !removed) {
+      return removed.error();
     }
   }
   if (has_cgroup) {
@@ -215,10 +214,10 @@ Result<ZombieRemoval> remove_zombies(const MemoryHierarchy& hierarchy, const std
   return ZombieRemoval{true, *pages, *lingering};
 }
 
-Result<ZombieSet> ZombieSet::make(const MemoryHierarchy& hierarchy, const std::string& pin_path, int count, StopSignals& stop,
-                                  const Progress& progress) {
-  ZombieSet zombies(hierarchy, pin_path);
-  const Result<OwnedFd> pins = create_pin_file(pin_path);
+Result<ZombieSet> ZombieSet::make(const MemoryHierarchy& hierarchy, const PinPlace& place, int count, Directories directories,
+                                  StopSignals& stop, const Progress& progress) {
+  ZombieSet zombies(hierarchy, place, count);
+  const Result<Pins> pins = Pins::create(place);
   if (!pins) {
     // Somebody else's file: there is nothing of ours to remove.
     zombies.owned_ = false;
@@ -237,7 +236,7 @@ Result<ZombieSet> ZombieSet::make(const MemoryHierarchy& hierarchy, const std::s
   }
   {
     Result<ChildProcess> maker = ChildProcess::start(
-        "lab-maker", [&](const ReportPipe& reports) { return make_in_child(hierarchy, *pins, count, reports); });
+        "lab-maker", [&](const ReportPipe& reports) { return make_in_child(hierarchy, *pins, count, directories, reports); });
     if (!maker) {
       return maker.error();
     }
@@ -245,8 +244,10 @@ Result<ZombieSet> ZombieSet::make(const MemoryHierarchy& hierarchy, const std::s
       return made.error();
     }
   }
-  if (Status gone = remove_cgroup(hierarchy.lab_cgroup() + "/" + zombie_name(count - 1)); !gone) {
-    return gone.error();
+  if (directories == Directories::remove) {
+    if (Status gone = remove_cgroup(hierarchy.lab_cgroup() + "/" + zombie_name(count - 1)); !gone) {
+      return gone.error();
+    }
   }
   // Flushes what making them left pending, so that the next read has nothing to do.
   const Result<std::string> flushed = base::read_file(hierarchy.lab_cgroup() + "/memory.stat");
@@ -257,7 +258,10 @@ Result<ZombieSet> ZombieSet::make(const MemoryHierarchy& hierarchy, const std::s
 }
 
 ZombieSet::ZombieSet(ZombieSet&& other) noexcept
-    : hierarchy_(std::move(other.hierarchy_)), pin_path_(std::move(other.pin_path_)), owned_(std::exchange(other.owned_, false)) {}
+    : hierarchy_(std::move(other.hierarchy_)),
+      place_(std::move(other.place_)),
+      count_(other.count_),
+      owned_(std::exchange(other.owned_, false)) {}
 
 ZombieSet::~ZombieSet() {
   try {
@@ -268,11 +272,27 @@ ZombieSet::~ZombieSet() {
   }
 }
 
+Status ZombieSet::remove_directories(StopSignals& stop, const Progress& progress) const {
+  constexpr int told_every = 10 * report_every;
+  for (int i = 0; i < count_; ++i) {
+    if (Status gone = remove_cgroup(hierarchy_.lab_cgroup() + "/" + zombie_name(i)); !gone) {
+      return gone;
+    }
+    if (i % report_every == 0 && stop.requested()) {
+      return Error{"remove cgroups", "", "stopped by a signal", ""};
+    }
+    if ((i + 1) % told_every == 0) {
+      progress(fmt::format("removed {} of {} cgroups", i + 1, count_));
+    }
+  }
+  return base::ok();
+}
+
 Result<ZombieRemoval> ZombieSet::remove() {
   if (!std::exchange(owned_, false)) {
     return ZombieRemoval{};
   }
-  return remove_zombies(hierarchy_, pin_path_);
+  return remove_zombies(hierarchy_, place_);
 }
 
 }  // namespace stallscope::lab

@@ -2,10 +2,13 @@
 #include "base/files.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
+#include <vector>
 
 namespace stallscope::base {
 
@@ -56,6 +59,24 @@ Status write_file(const std::string& path, std::string_view text) {
     return Error{"write", path, "written only in part", ""};
   }
   return ok();
+}
+
+/// By mincore(2) on a mapping that is never touched.
+Result<std::int64_t> count_cached_pages(const OwnedFd& file, const std::string& path, std::int64_t first_page, std::int64_t count) {
+  const std::int64_t page_bytes = ::sysconf(_SC_PAGESIZE);
+  const auto length = static_cast<std::size_t>(count * page_bytes);
+  void* const mapping = ::mmap(nullptr, length, PROT_NONE, MAP_SHARED, file.get(), first_page * page_bytes);
+  if (mapping == MAP_FAILED) {
+    return errno_error("map", path, errno);
+  }
+  std::vector<unsigned char> pages(static_cast<std::size_t>(count));
+  const int status = ::mincore(mapping, length, pages.data());
+  const int reason = errno;
+  ::munmap(mapping, length);
+  if (status != 0) {
+    return errno_error("look at the pages of", path, reason);
+  }
+  return std::count_if(pages.begin(), pages.end(), [](unsigned char page) { return (page & 1U) != 0; });
 }
 
 }  // namespace stallscope::base

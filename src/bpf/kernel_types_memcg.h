@@ -72,8 +72,19 @@ struct cgroup_subsys_state {
 struct css_set {
   struct cgroup_subsys_state* subsys[1];
 };
+struct super_block;
+struct vfsmount {
+  struct super_block* mnt_sb;
+};
+struct path {
+  struct vfsmount* mnt;
+};
+struct fs_struct {
+  struct path root;
+};
 struct task_struct {
   struct css_set* cgroups;
+  struct fs_struct* fs;
 };
 
 struct page_counter {
@@ -133,18 +144,24 @@ struct file_system_type {
   const char* name;
 };
 struct super_block {
+  // Of all super blocks.
+  struct list_head s_list;
   __u32 s_dev;
+  // Its inodes in memory.
+  struct list_head s_inodes;
   struct file_system_type* s_type;
+};
+struct address_space {
+  struct inode* host;
+  unsigned long nrpages;
 };
 struct inode {
   unsigned long i_ino;
   struct super_block* i_sb;
   struct address_space* i_mapping;
+  struct address_space i_data;
   struct hlist_head i_dentry;
-};
-struct address_space {
-  struct inode* host;
-  unsigned long nrpages;
+  struct list_head i_sb_list;
 };
 struct folio {
   struct list_head lru;

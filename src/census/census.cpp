@@ -82,10 +82,12 @@ void add_walk(const CensusOptions& options, const MemcgCounts& counts, const std
   WalkOptions walk_options;
   walk_options.expected_count = counts.total.value_or(0);
   walk_options.name_limit = options.name_limit;
+  walk_options.cached_file_limit = options.cached_file_limit;
   base::Result<MemcgWalk> walk = walk_memcgs(mounts, walk_options);
   if (!walk) {
-    result.gaps.push_back({"walk of the memory cgroups", with_hint(walk.error()),
-                           "dying memory cgroups cannot be told from live ones, nor what pins them"});
+    result.gaps.push_back(
+        {"walk of the memory cgroups", with_hint(walk.error()),
+         "memory cgroups are counted at best: neither the dying ones by name, nor their charges, nor what pins them are known"});
     return;
   }
   result.memcgs.walked_live = walk->live_count;
@@ -103,6 +105,11 @@ void add_walk(const CensusOptions& options, const MemcgCounts& counts, const std
     result.gaps.push_back({"charges by kind", "this kernel's rstat counters do not agree with its LRU lists, or cannot be read",
                            "of each memory cgroup only the whole charge and what is on LRU lists is known"});
   }
+  if (walk->cached_files_approximate) {
+    result.gaps.push_back(
+        {"page cache by file", "inodes came and went faster than they could be walked", "larger files may be missing"});
+  }
+  result.cached_files = std::move(walk->cached_files);
   result.pinning_files = std::move(walk->files);
   result.dying_below = std::move(walk->dying_below);
   result.table = std::move(walk->table);

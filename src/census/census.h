@@ -22,6 +22,8 @@ struct CensusOptions {
   std::size_t cost_limit = stat_cost_cgroup_limit;
   /// Of how many pinning files the names are found.
   std::size_t name_limit = named_file_limit;
+  /// How many of the files with most page cache are found; 0: none. See memcg_walk.h.
+  std::size_t cached_file_limit = 0;
   /// Read /proc/slabinfo even where that holds interrupts off; see memory_summary.h.
   bool slabinfo_anyway = false;
   /// Where /proc and the cgroup mounts are found, without a slash at the end: empty for this machine.
@@ -41,6 +43,8 @@ struct CensusResult {
   std::optional<std::int64_t> dying_charged_bytes;
   /// Those that pin the most memory cgroups, most first.
   std::vector<evidence::PinningFileRecord> pinning_files;
+  /// Those with most page cache, most first.
+  std::vector<PinningFile> cached_files;
   std::vector<evidence::StatReadRecord> stat_reads;
   std::vector<evidence::MemoryRecord> memory;
   std::vector<evidence::SlabRecord> slabs;

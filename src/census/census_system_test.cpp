@@ -3,9 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 
 #include "base/files.h"
@@ -139,6 +141,110 @@ TEST(MemcgWalkSystem, NamesAMemfd) {
     ASSERT_EQ(found.size(), 1U);
     EXPECT_EQ(found[0].memcg_count, few);
   }
+}
+
+/// What the kernel's own files say of a cgroup, in bytes; -1: not in them.
+struct OwnFiles {
+  std::int64_t version = 0;
+  std::int64_t memory = -1;
+  std::string stat;
+
+  [[nodiscard]] std::int64_t row(const char* v1_name, const char* v2_name) const {
+    const char* const name = version == 1 ? v1_name : v2_name;
+    return name == nullptr ? -1 : cgroup_stat_value(stat, name).value_or(-1);
+  }
+};
+
+OwnFiles read_own_files(const std::string& cgroup, std::int64_t version) {
+  OwnFiles files;
+  files.version = version;
+  // The reading of memory.stat is what brings the statistics up to date.
+  const base::Result<std::string> stat = base::read_file(cgroup + "/memory.stat");
+  const base::Result<std::string> memory = base::read_file(cgroup + (version == 1 ? "/memory.usage_in_bytes" : "/memory.current"));
+  EXPECT_TRUE(stat && memory);
+  files.stat = stat ? *stat : "";
+  files.memory = memory ? std::stoll(*memory) : -1;
+  return files;
+}
+
+/// The census between two readings of the same: equal to both, or between them.
+void expect_between(const char* what, std::int64_t first, std::int64_t census, std::int64_t second) {
+  if (first < 0) {
+    return;
+  }
+  EXPECT_GE(census, std::min(first, second)) << what;
+  EXPECT_LE(census, std::max(first, second)) << what;
+}
+
+TEST(CensusSystem, ChargesByKindAreThoseOfMemoryStat) {
+  constexpr int file_pages = 700;
+  constexpr int anonymous_pages = 1'500;
+  const std::int64_t page_bytes = ::sysconf(_SC_PAGESIZE);
+  const std::int64_t version = count_memcgs("", own_mounts()).hierarchy.version;
+  DyingMemcgs memcgs;
+  const PinningFile file;
+  const std::string live = memcgs.charge_live(file.fd(), file_pages, anonymous_pages);
+  struct stat directory {};
+  ASSERT_EQ(::stat(live.c_str(), &directory), 0);
+  // A batch of changes may not have been flushed yet; the kernel does within 2 s.
+  OwnFiles first;
+  const auto deadline = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+  do {
+    first = read_own_files(live, version);
+  } while ((first.row("shmem", "shmem") < file_pages * page_bytes || first.row("rss", "anon") < anonymous_pages * page_bytes) &&
+           std::chrono::steady_clock::now() < deadline);
+  CensusOptions options;
+  options.read_cost = false;
+  const CensusResult census = take_census(options);
+  const OwnFiles second = read_own_files(live, version);
+  const auto found = std::find_if(census.table.memcgs.begin(), census.table.memcgs.end(),
+                                  [&](const Memcg& memcg) { return memcg.id == directory.st_ino; });
+  ASSERT_NE(found, census.table.memcgs.end());
+  ASSERT_TRUE(census.table.kinds_known);
+  const MemcgCharges& charges = found->charges;
+  EXPECT_GE(charges.shmem_bytes, file_pages * page_bytes);
+  EXPECT_GE(charges.anonymous_bytes, anonymous_pages * page_bytes);
+  expect_between("memory", first.memory, charges.memory_bytes, second.memory);
+  expect_between("file", first.row("cache", "file"), charges.file_bytes, second.row("cache", "file"));
+  expect_between("shmem", first.row("shmem", "shmem"), charges.shmem_bytes, second.row("shmem", "shmem"));
+  expect_between("anonymous", first.row("rss", "anon"), charges.anonymous_bytes, second.row("rss", "anon"));
+  // Cgroup v1 does not say these.
+  expect_between("slab, reclaimable", first.row(nullptr, "slab_reclaimable"), charges.slab_reclaimable_bytes,
+                 second.row(nullptr, "slab_reclaimable"));
+  expect_between("slab, unreclaimable", first.row(nullptr, "slab_unreclaimable"), charges.slab_unreclaimable_bytes,
+                 second.row(nullptr, "slab_unreclaimable"));
+  expect_between("kernel stacks", first.row(nullptr, "kernel_stack"), charges.kernel_stack_bytes,
+                 second.row(nullptr, "kernel_stack"));
+  expect_between("sockets", first.row(nullptr, "sock"), charges.socket_bytes, second.row(nullptr, "sock"));
+}
+
+TEST(CensusSystem, FindsTheFilesWithMostPageCacheThatPinNothing) {
+  // Among the 50 largest of any test machine: one in memory and one on a disk.
+  constexpr std::size_t large_pages = 20'000;
+  CensusOptions options;
+  options.read_cost = false;
+  options.cached_file_limit = 50;
+  const std::string on_disk = "/var/tmp/stallscope-census-test-file";
+  const PinningFile in_memory;
+  const base::Result<base::OwnedFd> disk = base::open_file(on_disk, O_RDWR | O_CREAT | O_TRUNC, 0600);
+  ASSERT_TRUE(disk);
+  const std::string page(static_cast<std::size_t>(::sysconf(_SC_PAGESIZE)), 'x');
+  for (std::size_t i = 0; i < large_pages; ++i) {
+    ASSERT_EQ(::write(in_memory.fd(), page.data(), page.size()), static_cast<ssize_t>(page.size()));
+    ASSERT_EQ(::write(disk->get(), page.data(), page.size()), static_cast<ssize_t>(page.size()));
+  }
+  const CensusResult census = take_census(options);
+  std::filesystem::remove(on_disk);
+  ASSERT_EQ(census.cached_files.size(), 50U);
+  EXPECT_GE(census.cached_files[0].cached_bytes, census.cached_files[1].cached_bytes);
+  for (const std::string& path : {on_disk, in_memory.path()}) {
+    const auto found = std::find_if(census.cached_files.begin(), census.cached_files.end(),
+                                    [&](const census::PinningFile& file) { return file.path == path; });
+    ASSERT_NE(found, census.cached_files.end()) << path;
+    EXPECT_EQ(found->cached_bytes, static_cast<std::int64_t>(large_pages * page.size()));
+    EXPECT_EQ(found->memcg_count, 0);
+  }
+  EXPECT_TRUE(take_census({}).cached_files.empty()) << "every inode was looked at unasked";
 }
 
 TEST(CensusSystem, TakesEveryPartAsRoot) {

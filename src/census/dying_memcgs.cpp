@@ -5,6 +5,8 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sched.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -12,7 +14,9 @@
 #include <array>
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <cstdio>
+#include <cstring>
 #include <exception>
 #include <filesystem>
 #include <stdexcept>
@@ -105,6 +109,7 @@ DyingMemcgs::DyingMemcgs() {
 }
 
 DyingMemcgs::~DyingMemcgs() {
+  end_live();
   ::unlink(batch_filler);
   const auto deadline = std::chrono::steady_clock::now() + release_timeout;
   while (walked_count() > 0 && std::chrono::steady_clock::now() < deadline) {
@@ -157,6 +162,54 @@ void DyingMemcgs::make_and_remove(int file, int count) const {
       throw std::runtime_error("cannot remove " + child);
     }
   }
+}
+
+std::string DyingMemcgs::charge_live(int file, int file_pages, int anonymous_pages) {
+  const std::string live = cgroup_ + "/live";
+  fs::create_directory(live);
+  std::array<int, 2> ready{};
+  if (::pipe2(ready.data(), O_CLOEXEC) != 0) {
+    throw std::runtime_error("cannot make a pipe");
+  }
+  const base::OwnedFd reader(ready[0]);
+  base::OwnedFd writer(ready[1]);
+  live_process_ = ::fork();
+  if (live_process_ == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    try {
+      enter(live);
+      for (int i = 0; i < file_pages; ++i) {
+        append_page(file);
+      }
+      const std::size_t length = std::size_t{4096} * static_cast<std::size_t>(anonymous_pages);
+      void* const memory = ::mmap(nullptr, length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      if (memory != MAP_FAILED) {
+        std::memset(memory, 1, length);
+        static_cast<void>(::write(writer.get(), "y", 1));
+      }
+    } catch (const std::exception& failure) {
+      fmt::print(stderr, "charging a memory cgroup: {}\n", failure.what());
+    }
+    while (true) {
+      ::pause();
+    }
+  }
+  writer = {};
+  char answer = 0;
+  if (live_process_ < 0 || ::read(reader.get(), &answer, 1) != 1) {
+    throw std::runtime_error("cannot charge pages to a memory cgroup");
+  }
+  return live;
+}
+
+void DyingMemcgs::end_live() {
+  if (live_process_ <= 0) {
+    return;
+  }
+  ::kill(live_process_, SIGKILL);
+  while (::waitpid(live_process_, nullptr, 0) < 0 && errno == EINTR) {
+  }
+  ::rmdir((cgroup_ + "/live").c_str());
 }
 
 std::int64_t DyingMemcgs::walked_count() const {

@@ -23,15 +23,20 @@ class DyingMemcgs {
 
   /// Adds `count`, pinned by as many new pages of the file, and moves those pages from the CPU's batch to their LRU lists.
   void pin(int file, int count);
+  /// Makes a live cgroup with one process, which has charged these pages to it and sleeps until this object goes. Returns the
+  /// directory. Once.
+  [[nodiscard]] std::string charge_live(int file, int file_pages, int anonymous_pages);
   /// Dying descendants of this object's cgroup by the BPF walk.
   [[nodiscard]] std::int64_t walked_count() const;
 
  private:
   void make_and_remove(int file, int count) const;
+  void end_live();
 
   std::string original_cgroup_;
   std::string cgroup_;
   int made_count_ = 0;
+  std::int32_t live_process_ = 0;
 };
 
 }  // namespace stallscope::census

@@ -20,6 +20,7 @@ const volatile __u32 node_count = 1;
 // Set before loading.
 const volatile __u32 section_limit_memcgs = 0;
 const volatile __u64 section_limit_ns = 0;
+const volatile __u32 section_limit_inodes = 8192;
 
 // Mapped by the reader: what one section found, and the files it asks the names of.
 struct memcg_row memcg_rows[memcg_row_capacity];
@@ -131,6 +132,8 @@ static __always_inline void walk_section(struct section* section) {
     save_cursor(section);
   }
 }
+
+#include "census/cached_files.bpf.h"
 
 SEC("syscall")
 int walk_memcgs(struct memcg_walk* walk) {

@@ -88,6 +88,35 @@ struct memcg_row {
   char name[memcg_name_bytes];
 };
 
+enum { cached_file_capacity = 1024 };
+
+/// A file with page cache.
+struct cached_file_row {
+  __u64 inode_address;
+  __u64 inode;
+  __u64 pages;
+  __u32 device;
+  __u32 padding;
+};
+
+/// In and out, as memcg_walk: of the inodes that are in memory.
+struct file_walk {
+  __u64 first_super;
+  __u64 cursor_super;
+  __u64 cursor_at;
+  __u64 cursor_inode;
+  __u32 cursor_device;
+  /// As memcg_walk_status.
+  __u32 status;
+  /// How many cached_file_rows this section filled: files with at least so many pages.
+  __u32 row_count;
+  __u32 padding;
+  __u64 least_pages;
+  /// Counts on over the sections.
+  __u64 inode_count;
+  __u64 section_ns;
+};
+
 /// In: which file.
 struct file_name_request {
   __u64 inode_address;
@@ -125,11 +154,12 @@ struct file_name_reply {
 };
 
 #ifdef __cplusplus
-static_assert(sizeof(memcg_walk) == 56 && sizeof(memcg_row) == 456 && sizeof(file_name_request) == 24 &&
-              sizeof(file_naming) == 16 && sizeof(file_name_reply) == 4416);
+static_assert(sizeof(memcg_walk) == 56 && sizeof(cached_file_row) == 32 && sizeof(file_walk) == 72 && sizeof(memcg_row) == 456 &&
+              sizeof(file_name_request) == 24 && sizeof(file_naming) == 16 && sizeof(file_name_reply) == 4416);
 #else
-_Static_assert(sizeof(struct memcg_walk) == 56 && sizeof(struct memcg_row) == 456 && sizeof(struct file_name_request) == 24 &&
-                   sizeof(struct file_naming) == 16 && sizeof(struct file_name_reply) == 4416,
+_Static_assert(sizeof(struct memcg_walk) == 56 && sizeof(struct cached_file_row) == 32 && sizeof(struct file_walk) == 72 &&
+                   sizeof(struct memcg_row) == 456 && sizeof(struct file_name_request) == 24 && sizeof(struct file_naming) == 16 &&
+                   sizeof(struct file_name_reply) == 4416,
                "both sides lay the records out alike");
 #endif
 // NOLINTEND(readability-identifier-naming)

@@ -33,6 +33,7 @@ using base::Result;
 constexpr int walk_attempts = 4;
 // Far above any machine's count: ends a walk that a damaged list sent round in circles.
 constexpr std::size_t memcg_limit = 4'000'000;
+constexpr std::uint64_t inode_limit = 20'000'000;
 
 using Skeleton = bpf::Skeleton<memcg_tree_bpf, &memcg_tree_bpf::destroy>;
 
@@ -159,6 +160,64 @@ base::Status name_files(const memcg_tree_bpf& skeleton, const std::vector<host::
   return base::ok();
 }
 
+/// Looks at all inodes in memory, and keeps the largest.
+base::Status attempt_file_walk(const memcg_tree_bpf& skeleton, std::size_t limit, std::vector<PinningFile>& largest,
+                               Progress& progress) {
+  const std::int64_t page_bytes = ::sysconf(_SC_PAGESIZE);
+  const auto larger = [](const PinningFile& left, const PinningFile& right) { return left.cached_bytes > right.cached_bytes; };
+  file_walk walk{};
+  walk.least_pages = 1;
+  largest.clear();
+  do {
+    if (const base::Status status = run(skeleton.progs.walk_files, walk); !status) {
+      return status.error();
+    }
+    progress.longest_section_ns = std::max(progress.longest_section_ns, static_cast<std::int64_t>(walk.section_ns));
+    for (const cached_file_row& row :
+         std::span(&skeleton.bss->cached_file_rows[0], std::min<std::size_t>(walk.row_count, cached_file_capacity))) {
+      PinningFile file;
+      file.inode_address = row.inode_address;
+      file.inode = row.inode;
+      file.device = row.device;
+      file.cached_bytes = static_cast<std::int64_t>(row.pages) * page_bytes;
+      largest.push_back(std::move(file));
+    }
+    if (largest.size() >= limit) {
+      std::sort(largest.begin(), largest.end(), larger);
+      largest.resize(limit);
+      // What is smaller than these need not leave the kernel.
+      walk.least_pages = static_cast<std::uint64_t>(largest.back().cached_bytes / page_bytes) + 1;
+    }
+    if (walk.inode_count > inode_limit) {
+      walk.status = memcg_walk_cursor_lost;
+    }
+  } while (walk.status == memcg_walk_more);
+  std::sort(largest.begin(), largest.end(), larger);
+  progress.complete = walk.status == memcg_walk_done;
+  return base::ok();
+}
+
+base::Status find_cached_files(const memcg_tree_bpf& skeleton, const std::vector<host::Mount>& mounts, std::size_t limit,
+                               MemcgWalk& walk, Progress& progress) {
+  progress.complete = limit == 0;
+  for (int i = 0; i < walk_attempts && !progress.complete; ++i) {
+    if (const base::Status walked = attempt_file_walk(skeleton, limit, walk.cached_files, progress); !walked) {
+      return walked.error();
+    }
+  }
+  walk.cached_files_approximate = !progress.complete;
+  if (const base::Status named = name_files(skeleton, mounts, walk.cached_files, progress); !named) {
+    return named.error();
+  }
+  for (PinningFile& file : walk.cached_files) {
+    const auto pins = std::find_if(walk.table.files.begin(), walk.table.files.end(), [&](const PinningFile& pinning) {
+      return pinning.inode == file.inode && pinning.device == file.device;
+    });
+    file.memcg_count = pins == walk.table.files.end() ? 0 : pins->memcg_count;
+  }
+  return base::ok();
+}
+
 /// Most pinned memory cgroups first; the indices of the memory cgroups follow.
 void rank_files(MemcgTable& table) {
   std::vector<std::int32_t> order(table.files.size());
@@ -228,6 +287,9 @@ Result<MemcgWalk> walk_memcgs(const std::vector<host::Mount>& mounts, const Walk
   }
   settle_pins(walk.table);
   walk.approximate = !progress.complete;
+  if (const base::Status found = find_cached_files(**skeleton, mounts, options.cached_file_limit, walk, progress); !found) {
+    return found.error();
+  }
   walk.walk_ns = base::monotonic_ns() - start_ns;
   walk.longest_section_ns = progress.longest_section_ns;
   count(walk);

@@ -33,7 +33,7 @@ std::optional<evidence::SlabRecord> parse_slab(std::string_view line, std::int64
   return evidence::SlabRecord{std::string(fields.front()), *active, *total, *size, *slab_count * *pages * page_bytes};
 }
 
-void add_slabs(const std::string& root, bool anyway, MemorySummary& summary) {
+void add_slabs(const std::string& root, bool anyway, std::size_t limit, MemorySummary& summary) {
   const auto no_slabs = [&](std::string reason) {
     summary.gaps.push_back({"slab caches", std::move(reason), "which kernel caches hold the memory under Slab is not known"});
   };
@@ -48,7 +48,7 @@ void add_slabs(const std::string& root, bool anyway, MemorySummary& summary) {
     no_slabs(table.error().message());
     return;
   }
-  summary.slabs = parse_slabinfo(*table, ::sysconf(_SC_PAGESIZE), slab_limit);
+  summary.slabs = parse_slabinfo(*table, ::sysconf(_SC_PAGESIZE), limit);
   if (summary.slabs.empty()) {
     no_slabs("/proc/slabinfo has no row that can be read");
   }
@@ -129,7 +129,7 @@ std::optional<CacheState> parse_cache_state(std::string_view dentry_state, std::
   return state;
 }
 
-MemorySummary summarize_memory(const std::string& root, bool slabinfo_anyway) {
+MemorySummary summarize_memory(const std::string& root, bool slabinfo_anyway, std::size_t limit) {
   MemorySummary summary;
   if (const base::Result<std::string> meminfo = base::read_file(root + "/proc/meminfo")) {
     summary.memory = parse_meminfo(*meminfo);
@@ -139,7 +139,7 @@ MemorySummary summarize_memory(const std::string& root, bool slabinfo_anyway) {
   const base::Result<std::string> dentries = base::read_file(root + "/proc/sys/fs/dentry-state");
   const base::Result<std::string> inodes = base::read_file(root + "/proc/sys/fs/inode-nr");
   summary.caches = dentries && inodes ? parse_cache_state(*dentries, *inodes) : std::nullopt;
-  add_slabs(root, slabinfo_anyway, summary);
+  add_slabs(root, slabinfo_anyway, limit, summary);
   return summary;
 }
 

@@ -41,6 +41,8 @@ struct CacheState {
 };
 [[nodiscard]] std::optional<CacheState> parse_cache_state(std::string_view dentry_state, std::string_view inode_number);
 
+inline constexpr std::size_t slab_limit = 20;
+
 struct MemorySummary {
   std::vector<evidence::MemoryRecord> memory;
   std::vector<evidence::SlabRecord> slabs;
@@ -49,9 +51,7 @@ struct MemorySummary {
 };
 
 /// Reads /proc/meminfo, the state of the caches and, where that is harmless or `slabinfo_anyway`, /proc/slabinfo (which needs
-/// root), below `root`.
-[[nodiscard]] MemorySummary summarize_memory(const std::string& root, bool slabinfo_anyway);
-
-inline constexpr std::size_t slab_limit = 20;
+/// root), below `root`. Of the slab caches the `limit` largest.
+[[nodiscard]] MemorySummary summarize_memory(const std::string& root, bool slabinfo_anyway, std::size_t limit = slab_limit);
 
 }  // namespace stallscope::census

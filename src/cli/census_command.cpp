@@ -27,6 +27,8 @@ constexpr std::int64_t shortest_watch_ns = 100 * base::ns_per_ms;
 constexpr std::int64_t longest_watch_ns = 3'600 * base::ns_per_s;
 /// Enough points for a curve; more reads would be a load of their own.
 constexpr std::size_t cost_cgroups = 16;
+/// In --json, where --rows does not count.
+constexpr std::size_t cached_files = 100;
 
 struct Options {
   bool json = false;
@@ -44,6 +46,8 @@ census::CensusOptions census_options(const Options& options) {
   census.read_cost = options.cost;
   census.cost_limit = cost_cgroups;
   census.slabinfo_anyway = options.slabinfo;
+  // Growth is not seen by looking at every inode again and again.
+  census.cached_file_limit = options.watch.empty() ? std::max(options.rows, cached_files) : 0;
   census.name_limit = std::numeric_limits<std::size_t>::max();
   return census;
 }

@@ -107,6 +107,14 @@ void add_lists(const CensusResult& result, Json& root) {
   for (const census::PinningFile& file : result.table.files) {
     root["pinning_files"].push_back(json_of(file));
   }
+  for (const census::PinningFile& file : result.cached_files) {
+    root["cached_files"].push_back({{"path", file.path},
+                                    {"filesystem", file.filesystem},
+                                    {"device", device_text(file.device)},
+                                    {"inode", file.inode},
+                                    {"cached_bytes", known(file.cached_bytes)},
+                                    {"memcg_count", file.memcg_count}});
+  }
   for (const evidence::StatReadRecord& read : result.stat_reads) {
     root["stat_reads"].push_back(
         {{"path", read.path}, {"read_count", read.read_count}, {"median_ns", read.median_ns}, {"worst_ns", read.worst_ns}});
@@ -162,6 +170,7 @@ std::string csv_number(std::int64_t number) {
 std::string census_json(const CensusResult& result, bool each, bool one_line) {
   Json root = {{"memory_cgroups", json_of(result, result.memcgs)},
                {"pinning_files", Json::array()},
+               {"cached_files", Json::array()},
                {"dying_by_pin", json_of(census::dying_by_pin(result.table))},
                {"dying_by_parent", json_of(census::dying_by_parent(result.table))},
                {"dying_by_owner", json_of(census::dying_by_owner(result.table))},

@@ -130,6 +130,16 @@ std::string pinning_text(const CensusResult& result, std::size_t limit) {
   return text;
 }
 
+std::string cached_text(const CensusResult& result, std::size_t limit) {
+  if (result.cached_files.empty()) {
+    return {};
+  }
+  return heading("Files with most page cache", "pinned", "page cache") +
+         table(result.cached_files, limit, "files", [](const census::PinningFile& file) {
+           return row(pinning_file_title(file), base::format_count(file.memcg_count), bytes_or_unknown(file.cached_bytes));
+         });
+}
+
 std::string kinds_text(const CensusResult& result) {
   if (!result.table.kinds_known) {
     return {};
@@ -222,6 +232,9 @@ std::string gap_text(const CensusResult& result) {
 }
 
 std::string each_text(const CensusResult& result) {
+  if (result.table.memcgs.empty()) {
+    return {};
+  }
   std::string text = "\nDying memory cgroups, by their former paths\n";
   for (std::size_t i = 0; i < result.table.memcgs.size(); ++i) {
     const census::Memcg& memcg = result.table.memcgs[i];
@@ -273,8 +286,9 @@ std::string pinning_file_title(const census::PinningFile& file) {
 }
 
 std::string census_text(const CensusResult& result, const CensusTextOptions& options) {
-  std::string text = memcg_text(result) + pinning_text(result, options.rows) + kinds_text(result) + cost_text(result) +
-                     memory_text(result) + cache_text(result) + slab_text(result) + gap_text(result);
+  std::string text = memcg_text(result) + pinning_text(result, options.rows) + cached_text(result, options.rows) +
+                     kinds_text(result) + cost_text(result) + memory_text(result) + cache_text(result) + slab_text(result) +
+                     gap_text(result);
   if (options.each) {
     text += each_text(result);
   }

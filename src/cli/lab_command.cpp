@@ -9,6 +9,7 @@
 #include "cli/commands.h"
 #include "cli/lab_matrix_command.h"
 #include "cli/lab_run_command.h"
+#include "cli/lab_zombies_command.h"
 #include "lab/faults/catalogue.h"
 #include "lab/session.h"
 #include "lab/stop_signals.h"
@@ -77,6 +78,7 @@ void add_lab_command(CLI::App& app, int& exit_status) {
 
   add_lab_run(*lab, exit_status);
   add_lab_matrix(*lab, exit_status);
+  add_lab_zombies(*lab, exit_status);
 
   CLI::App* down_command = lab->add_subcommand("down", "Remove all of the lab, also what a killed run has left");
   down_command->footer("EXAMPLES\n  sudo stallscope lab down");

@@ -27,7 +27,7 @@
 #include "host/cgroups.h"
 #include "host/mounts.h"
 #include "lab/memory_hierarchy.h"
-#include "lab/pin_file.h"
+#include "lab/pins.h"
 #include "lab/undo.h"
 
 namespace stallscope::cli {
@@ -44,6 +44,8 @@ class LabProcess {
     std::array<int, 2> err{};
     EXPECT_EQ(::pipe2(out.data(), O_CLOEXEC), 0);
     EXPECT_EQ(::pipe2(err.data(), O_CLOEXEC), 0);
+    // What this process has not written yet, the child would write into the pipe.
+    static_cast<void>(std::fflush(stdout));
     pid_ = ::fork();
     if (pid_ == 0) {
       ::dup2(out[1], STDOUT_FILENO);
@@ -93,6 +95,15 @@ class LabProcess {
   int wait() {
     int status = 0;
     while (::waitpid(pid_, &status, 0) < 0 && errno == EINTR) {
+    }
+    pid_ = -1;
+    return status;
+  }
+  /// As wait(), where it has ended already.
+  std::optional<int> wait_status_now() {
+    int status = 0;
+    if (::waitpid(pid_, &status, WNOHANG) != pid_) {
+      return std::nullopt;
     }
     pid_ = -1;
     return status;
@@ -152,9 +163,9 @@ class LabCommand : public testing::Test {
     hierarchy_ = *hierarchy;
     const base::Result<std::vector<host::Mount>> mounts = host::read_mounts();
     ASSERT_TRUE(mounts);
-    const base::Result<std::string> pin_path = lab::choose_pin_path(*mounts);
-    ASSERT_TRUE(pin_path);
-    pin_path_ = *pin_path;
+    const base::Result<lab::PinPlace> pins = lab::choose_pin_place(lab::PinKind::tmpfs, *mounts);
+    ASSERT_TRUE(pins);
+    pin_path_ = pins->path;
     expect_nothing_there();
     cgroups_before_ = cgroups();
   }
@@ -167,13 +178,23 @@ class LabCommand : public testing::Test {
     return count ? *count : -1;
   }
 
+  [[nodiscard]] static std::vector<std::string> left_pins() {
+    std::vector<std::string> paths;
+    const base::Result<std::vector<host::Mount>> mounts = host::read_mounts();
+    EXPECT_TRUE(mounts);
+    for (const lab::PinPlace& place : lab::find_left_pins(mounts ? *mounts : std::vector<host::Mount>())) {
+      paths.push_back(place.path);
+    }
+    return paths;
+  }
+
   void expect_nothing_there() const {
     for (const char* name : {"client", "node", "pod"}) {
       EXPECT_FALSE(std::filesystem::exists(std::string("/run/netns/stallscope-") + name)) << name;
     }
     EXPECT_FALSE(std::filesystem::exists(hierarchy_.lab_cgroup()));
     EXPECT_FALSE(std::filesystem::exists(host::find_cgroups({}, "cpu").mount_point + "/stallscope-throttled"));
-    EXPECT_FALSE(std::filesystem::exists(pin_path_));
+    EXPECT_THAT(left_pins(), testing::IsEmpty());
     EXPECT_FALSE(std::filesystem::exists("/run/stallscope-lab.lock"));
     EXPECT_FALSE(std::filesystem::exists(lab::undo_directory));
     EXPECT_THAT(process_names(), testing::IsEmpty());

@@ -183,13 +183,26 @@ Result<std::string> record_bundle(const ApplyOptions& options, std::string_view 
   return outcome->error ? Result<std::string>(*outcome->error) : Result<std::string>(outcome->bundle_path);
 }
 
-void stay_on(std::int32_t cpu) {
-  cpu_set_t cpus;
-  CPU_ZERO(&cpus);
-  CPU_SET(static_cast<std::size_t>(cpu), &cpus);
-  // Where it may not, it works elsewhere, and the tracer still sees what it does there.
-  static_cast<void>(::sched_setaffinity(0, sizeof(cpus), &cpus));
-}
+/// Keeps the calling thread on a CPU while it lives. Where it may not, it works elsewhere, and the tracer still sees what it does
+/// there.
+class StayOn {
+ public:
+  explicit StayOn(std::int32_t cpu) {
+    static_cast<void>(::sched_getaffinity(0, sizeof(before_), &before_));
+    cpu_set_t cpus;
+    CPU_ZERO(&cpus);
+    CPU_SET(static_cast<std::size_t>(cpu), &cpus);
+    static_cast<void>(::sched_setaffinity(0, sizeof(cpus), &cpus));
+  }
+  ~StayOn() { static_cast<void>(::sched_setaffinity(0, sizeof(before_), &before_)); }
+  StayOn(const StayOn&) = delete;
+  StayOn& operator=(const StayOn&) = delete;
+  StayOn(StayOn&&) = delete;
+  StayOn& operator=(StayOn&&) = delete;
+
+ private:
+  cpu_set_t before_{};
+};
 
 void report(const Application& application, bool in_pages, const RemedyWatch& watch, std::optional<std::int64_t> before) {
   const std::optional<std::int64_t> after = count_memcgs();
@@ -227,7 +240,6 @@ Result<int> apply_now(const ApplyOptions& options, remedy::Action& action) {
     }
     first_bundle = *bundle;
   }
-  stay_on(options.watch.cpu);
   WatchOptions watch_options = options.watch;
   constexpr std::int64_t reserve_ns = 60 * base::ns_per_s;
   watch_options.duration_ns = options.budget_ns + options.hold_ns + reserve_ns;
@@ -247,7 +259,11 @@ Result<int> apply_now(const ApplyOptions& options, remedy::Action& action) {
   }
   const std::optional<std::int64_t> before = count_memcgs();
   Application application(options, action, *watch);
-  const Status ran = application.run();
+  Status ran = base::ok();
+  {
+    const StayOn work_cpu(options.watch.cpu);
+    ran = application.run();
+  }
   std::string second_bundle;
   Status measured = base::ok();
   if (ran && options.measure_ns > 0) {

@@ -46,7 +46,9 @@ Result<std::string> bundle_for(const PlanOptions& options) {
   const InterruptGuard guard;
   const Result<RecordOutcome> outcome = record(record_options, {});
   if (!outcome) {
-    return outcome.error();
+    base::Error error = outcome.error();
+    error.hint += " A plan for a bundle needs no privileges: stallscope remedy plan FILE.stall";
+    return error;
   }
   return outcome->bundle_path;
 }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cli/remedy_watch.h"
 
+#include <sched.h>
+
 #include <algorithm>
 #include <chrono>
 #include <span>
@@ -46,9 +48,32 @@ class LongestWait : public trace::Sink {
   std::int64_t since_last_ns_ = 0;
 };
 
+/// Keeps the calling thread off a CPU while it lives, where there is another. For loading the tracer and taking it away: without
+/// preemption the kernel lets no other thread run there meanwhile, the prober's neither.
+class OffCpu {
+ public:
+  explicit OffCpu(std::int32_t cpu) {
+    static_cast<void>(::sched_getaffinity(0, sizeof(before_), &before_));
+    cpu_set_t cpus = before_;
+    CPU_CLR(static_cast<std::size_t>(cpu), &cpus);
+    if (CPU_COUNT(&cpus) > 0) {
+      static_cast<void>(::sched_setaffinity(0, sizeof(cpus), &cpus));
+    }
+  }
+  ~OffCpu() { static_cast<void>(::sched_setaffinity(0, sizeof(before_), &before_)); }
+  OffCpu(const OffCpu&) = delete;
+  OffCpu& operator=(const OffCpu&) = delete;
+  OffCpu(OffCpu&&) = delete;
+  OffCpu& operator=(OffCpu&&) = delete;
+
+ private:
+  cpu_set_t before_{};
+};
+
 }  // namespace
 
 struct RemedyWatch::State {
+  std::int32_t cpu = 0;
   std::optional<probe::Prober> prober;
   std::unique_ptr<LongestWait> waits = std::make_unique<LongestWait>();
   std::optional<trace::Tracer> tracer;
@@ -105,10 +130,14 @@ Result<RemedyWatch> RemedyWatch::start(const WatchOptions& options) {
   }
   auto state = std::make_unique<State>();
   state->prober = std::move(*prober);
-  if (Result<trace::Tracer> tracer = trace::Tracer::start({}, *state->waits)) {
-    state->tracer = std::move(*tracer);
-  } else {
-    state->without_tracer = tracer.error().reason;
+  state->cpu = options.cpu;
+  {
+    const OffCpu elsewhere(options.cpu);
+    if (Result<trace::Tracer> tracer = trace::Tracer::start({}, *state->waits)) {
+      state->tracer = std::move(*tracer);
+    } else {
+      state->without_tracer = tracer.error().reason;
+    }
   }
   state->thread = std::make_unique<ProberThread>(*state->prober);
   for (const std::int64_t until_ns = base::monotonic_ns() + learning_ns; base::monotonic_ns() < until_ns;) {
@@ -173,6 +202,8 @@ RemedyWatch& RemedyWatch::operator=(RemedyWatch&&) noexcept = default;
 RemedyWatch::~RemedyWatch() {
   if (state_ && state_->thread) {
     state_->thread->request_stop();
+    const OffCpu elsewhere(state_->cpu);
+    state_->tracer.reset();
   }
 }
 

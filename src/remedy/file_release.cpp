@@ -3,7 +3,6 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
@@ -11,7 +10,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <utility>
-#include <vector>
 
 #include "base/files.h"
 
@@ -67,24 +65,6 @@ Result<FileRelease> FileRelease::open(const std::string& path, FileAction action
   return release;
 }
 
-/// By mincore(2) on a mapping that is never touched, so that looking brings nothing in. It tells the owner of a file, and root, the
-/// truth (Linux 5.2, commit 134fca9063ad).
-Result<std::int64_t> FileRelease::cached_in(std::int64_t first_page, std::int64_t count) const {
-  const auto length = static_cast<std::size_t>(count * page_bytes());
-  void* const mapping = ::mmap(nullptr, length, PROT_NONE, MAP_SHARED, file_.get(), first_page * page_bytes());
-  if (mapping == MAP_FAILED) {
-    return base::errno_error("map", path_, errno);
-  }
-  std::vector<unsigned char> pages(static_cast<std::size_t>(count));
-  const int status = ::mincore(mapping, length, pages.data());
-  const int reason = errno;
-  ::munmap(mapping, length);
-  if (status != 0) {
-    return base::errno_error("look at the pages of", path_, reason);
-  }
-  return std::count_if(pages.begin(), pages.end(), [](unsigned char page) { return (page & 1U) != 0; });
-}
-
 Result<std::int64_t> FileRelease::count_pages() const {
   struct stat status {};
   if (::fstat(file_.get(), &status) != 0) {
@@ -93,7 +73,7 @@ Result<std::int64_t> FileRelease::count_pages() const {
   const std::int64_t all = (status.st_size + page_bytes() - 1) / page_bytes();
   std::int64_t count = 0;
   for (std::int64_t first = 0; first < all; first += look_pages) {
-    const Result<std::int64_t> cached = cached_in(first, std::min(look_pages, all - first));
+    const Result<std::int64_t> cached = base::count_cached_pages(file_, path_, first, std::min(look_pages, all - first));
     if (!cached) {
       return cached.error();
     }
@@ -119,7 +99,7 @@ Result<std::int64_t> FileRelease::step(std::int64_t pages) {
   while (cursor_pages_ > 0) {
     const std::int64_t count = std::min(pages, cursor_pages_);
     const std::int64_t first = cursor_pages_ - count;
-    const Result<std::int64_t> cached = cached_in(first, count);
+    const Result<std::int64_t> cached = base::count_cached_pages(file_, path_, first, count);
     if (!cached) {
       return cached.error();
     }

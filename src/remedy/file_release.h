@@ -41,7 +41,6 @@ class FileRelease {
  private:
   FileRelease(base::OwnedFd file, std::string path, FileAction action)
       : file_(std::move(file)), path_(std::move(path)), action_(action) {}
-  [[nodiscard]] base::Result<std::int64_t> cached_in(std::int64_t first_page, std::int64_t count) const;
   [[nodiscard]] base::Status let_go(std::int64_t first_page, std::int64_t count) const;
 
   base::OwnedFd file_;

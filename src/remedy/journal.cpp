@@ -55,6 +55,9 @@ Result<Journal> Journal::open(const std::string& directory) {
   if (::mkdir(directory.c_str(), S_IRWXU) != 0 && errno != EEXIST) {
     return base::errno_error("make", directory, errno, "Run it with sudo.");
   }
+  if (::access(directory.c_str(), W_OK | X_OK) != 0) {
+    return base::errno_error("write into", directory, errno, "Run it with sudo.");
+  }
   Result<base::ProcessLock> lock = base::ProcessLock::take(directory + "/lock", "remedy");
   if (!lock) {
     return lock.error();

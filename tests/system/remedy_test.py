@@ -7,6 +7,7 @@ usage: remedy_test.py STALLSCOPE    (as root)
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import unittest
 BINARY = ""
 ZOMBIES = 400
 PATIENCE_SECONDS = 60
+NOBODY = 65534
 EXAMPLE = pathlib.Path(__file__).parents[2] / "examples" / "memcg-stat-flush.stall"
 
 
@@ -155,6 +157,57 @@ class Remedy(unittest.TestCase):
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=PATIENCE_SECONDS)
         self.assertNotEqual(state(), "T", "it was left stopped")
+
+    def unprivileged(self, *arguments):
+        """As a user who may do nothing; the binary may lie where that user cannot go."""
+        self.directory.chmod(0o777)
+        copy = self.directory / "stallscope"
+        if not copy.exists():
+            shutil.copy(BINARY, copy)
+            copy.chmod(0o755)
+        return subprocess.run([copy, *arguments], capture_output=True, text=True, timeout=120, check=False, user=NOBODY, group=NOBODY,
+                              extra_groups=[], cwd=self.directory)
+
+    def test_census_without_privileges_shows_what_it_can_and_names_the_rest(self):
+        seen = json.loads(self.unprivileged("census", "--json").stdout)
+        groups = seen["memory_cgroups"]
+        self.assertIsInstance(groups["kernel_total"], int)
+        self.assertIsInstance(groups["visible"], int)
+        self.assertTrue(any(row["name"] == "Slab" for row in seen["memory"]))
+        self.assertGreater(seen["caches"]["dentries"], 0)
+        # Unknown is null, not zero, and each gap says why and what that means.
+        self.assertIsNone(groups["walked_dying"])
+        self.assertIsNone(groups["ids_in_use"])
+        gaps = {gap["what"]: gap for gap in seen["gaps"]}
+        self.assertIn("CAP_BPF", gaps["walk of the memory cgroups"]["reason"])
+        self.assertIn("/proc/slabinfo", gaps["slab caches"]["reason"])
+        self.assertTrue(all(gap["consequence"] for gap in seen["gaps"]))
+        everything = self.unprivileged("census", "--each", "--cost")
+        self.assertEqual((everything.returncode, everything.stderr), (0, ""))
+        self.assertIn("One read of memory.stat", everything.stdout)
+        self.assertNotIn("by their former paths", everything.stdout, "a heading above nothing")
+
+    def test_a_plan_needs_no_privileges_and_what_does_says_so(self):
+        bundle = self.directory / "example.stall"
+        shutil.copy(EXAMPLE, bundle)
+        bundle.chmod(0o644)
+        plan = self.unprivileged("remedy", "plan", str(bundle))
+        self.assertEqual(plan.stdout, run("remedy", "plan", str(bundle)).stdout)
+        self.assertEqual(plan.returncode, 1, plan.stderr)
+        live = self.unprivileged("remedy", "plan", "--live", "--for", "1s")
+        self.assertEqual(live.returncode, 2)
+        self.assertIn("as root", live.stderr)
+        self.assertIn("remedy plan FILE.stall", live.stderr)
+        file = self.directory / "mine"
+        file.write_bytes(bytes(4096))
+        os.chown(file, NOBODY, NOBODY)
+        dry = self.unprivileged("remedy", "apply", "punch-file", "--file", str(file))
+        self.assertEqual(dry.returncode, 0, dry.stderr)
+        self.assertIn("This would be done", dry.stdout)
+        done = self.unprivileged("remedy", "apply", "punch-file", "--file", str(file), "--go")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("sudo", done.stderr)
+        self.assertGreater(file.stat().st_blocks, 0, "it was done all the same")
 
     def test_the_plan_of_the_example_begins_with_the_reader(self):
         result = run("remedy", "plan", str(EXAMPLE), "--json")

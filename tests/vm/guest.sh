@@ -44,5 +44,6 @@ status=0
 echo "$status" >"$OUT/doctor.status"
 with_lab incident "$incident_zombies"
 with_lab control "$control_zombies" --healthy
+./stallscope lab zombies --count "$control_zombies" --json >"$OUT/zombies.jsonl" 2>"$OUT/zombies.log"
 # What only these kernels do, or do in another way.
 ./stallscope lab matrix irq-off-section ksoftirqd-starved --lengths 60ms --stalls 4 --json >"$OUT/matrix.jsonl" 2>"$OUT/matrix.log" || true

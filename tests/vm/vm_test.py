@@ -159,6 +159,17 @@ def check_control(folder):
     return f"control: {len(report['stalls'])} stalls, none by the lab"
 
 
+def check_zombies(folder):
+    """`lab zombies` on cgroup v2, where the kernel counts the dying ones itself and nobody else makes any."""
+    *stages, end = lines_of(folder, "zombies.jsonl")
+    told = (folder / "zombies.log").read_text()
+    expect([stage["stage"] for stage in stages] == ["before", "created", "removed", "cleaned up"], f"the stages are {stages}: {told}")
+    before, made, removed, cleaned = stages
+    expect(made["visible"] - before["visible"] >= CONTROL_ZOMBIES, f"made were {made}, before {before}")
+    expect(removed["dying"] - before["dying"] == CONTROL_ZOMBIES == end["stayed"], f"of {CONTROL_ZOMBIES} {removed['dying']} stayed: {end}")
+    expect(cleaned["kernel_total"] == before["kernel_total"], f"left are {cleaned['kernel_total']}, before were {before['kernel_total']}")
+
+
 def check_faults(folder, series):
     """A stall of each must have been found on its CPU. What it is blamed on an emulated CPU that stands still within it may spoil:
     that is for matrix.py, on a machine that has nothing else to do."""
@@ -183,6 +194,7 @@ def check_kernel(running, stallscope, folder, update_golden):
     quiet = check_control(folder)
     check_census(folder, "incident", INCIDENT_ZOMBIES)
     check_census(folder, "control", CONTROL_ZOMBIES)
+    check_zombies(folder)
     return f"{found}; {quiet}; {check_faults(folder, running.series)}"
 
 

@@ -32,7 +32,7 @@ Status run(const RunOptions& options, StopSignals& stop, const RunOutput& output
   const auto zombies_count = static_cast<int>(options.settings.value(parameters[0]));
   return with_zombies(zombies_count, stop, output.progress, [&](const ZombiePlaces& places, std::int64_t total_count) {
     const memcg_stat_flush::ReaderPlan plan{.stat_path = places.hierarchy.lab_cgroup() + "/memory.numa_stat",
-                                            .pin_path = places.pin_path,
+                                            .pin_path = places.pins.path,
                                             .zombies_count = zombies_count,
                                             .kernel_total_count = total_count,
                                             .period_ns = options.period_ns,

@@ -1,17 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lab/faults/zombie-release/fault.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
-#include <string>
+#include <optional>
 
 #include "base/clock.h"
-#include "base/files.h"
 #include "base/units.h"
 #include "lab/culprit.h"
 #include "lab/wait_for.h"
@@ -21,7 +17,6 @@
 namespace stallscope::lab::zombie_release {
 namespace {
 
-using base::OwnedFd;
 using base::Result;
 using base::Status;
 
@@ -49,20 +44,24 @@ Status wait_until_released(const ZombiePlaces& places, std::int64_t expected_cou
   return count ? base::ok() : Status(count.error());
 }
 
-Result<Stall> release(const ZombiePlaces& places, std::int64_t zombies_count, std::int64_t step_pages) {
-  const Result<OwnedFd> pins = base::open_file(places.pin_path, O_RDWR | O_NOFOLLOW);
+Result<Stall> release(const ZombiePlaces& places, std::int64_t step_pages) {
+  const Result<std::optional<Pins>> pins = Pins::open(places.pins);
   const Result<std::int64_t> before = count_memory_cgroups(places.hierarchy);
   if (!pins || !before) {
     return pins ? before.error() : pins.error();
   }
   Stall stall;
   stall.start_ns = base::monotonic_ns();
-  for (std::int64_t left = zombies_count; left > 0;) {
-    left = std::max<std::int64_t>(left - step_pages, 0);
-    if (::ftruncate(pins->get(), left * ::sysconf(_SC_PAGESIZE)) != 0) {
-      return base::errno_error("cut", places.pin_path, errno);
+  for (std::int64_t expected_count = *before; *pins;) {
+    const Result<std::optional<std::int64_t>> taken = (*pins)->release(step_pages);
+    if (!taken) {
+      return taken.error();
     }
-    if (Status released = wait_until_released(places, *before - (zombies_count - left)); !released) {
+    if (!*taken) {
+      break;
+    }
+    expected_count -= **taken;
+    if (Status released = wait_until_released(places, expected_count); !released) {
       return released.error();
     }
   }
@@ -81,13 +80,14 @@ Result<Turn> take_turn(const ZombiePlaces& places, const RunOptions& options) {
     if (!stop) {
       return stop.error();
     }
-    Result<ZombieSet> zombies = ZombieSet::make(places.hierarchy, places.pin_path, zombies_count, *stop, [](std::string_view) {});
+    Result<ZombieSet> zombies = ZombieSet::make(places.hierarchy, places.pins, zombies_count, ZombieSet::Directories::remove, *stop,
+                                                [](std::string_view) {});
     if (!zombies && !stop->requested()) {
       return zombies.error();
     }
     stopped = stop->requested();
     if (zombies && !stopped) {
-      stall = release(places, zombies_count, options.healthy ? healthy_step_pages : zombies_count);
+      stall = release(places, options.healthy ? healthy_step_pages : zombies_count);
     }
     if (zombies) {
       if (const Result<ZombieRemoval> removal = zombies->remove(); !removal) {
