@@ -119,8 +119,12 @@ class LiveSource : public PacketSource {
     auto& bytes = self.bytes_[self.count_];
     const std::size_t size = std::min<std::size_t>(header->caplen, bytes.size());
     std::copy_n(data, size, bytes.begin());
-    self.batch_[self.count_] = {(std::int64_t{header->ts.tv_sec} * base::ns_per_s) + header->ts.tv_usec, Bytes(bytes).first(size),
-                                header->len, self.interfaces_.front().link, 0};
+    self.batch_[self.count_] = {(std::int64_t{header->ts.tv_sec} * base::ns_per_s) + header->ts.tv_usec,
+                                Bytes(bytes).first(size),
+                                header->len,
+                                self.interfaces_.front().link,
+                                0,
+                                ++self.number_};
     ++self.count_;
   }
 
@@ -129,6 +133,7 @@ class LiveSource : public PacketSource {
   SourceTrouble trouble_;
   std::span<Packet> batch_;
   std::size_t count_ = 0;
+  std::uint32_t number_ = 0;
   std::vector<std::array<std::uint8_t, live_snap_length>> bytes_;
 };
 
