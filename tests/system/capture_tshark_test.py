@@ -5,7 +5,8 @@ and data tcp.analysis.ack_rtt. Captures are made by hand, and one is recorded by
 writes is read by tshark.
 
 Of data we differ on purpose: of bytes that were sent more than once, and of what was sent after them, tshark counts from the first
-transmission, and we only where a timestamp tells which one arrived; and we follow eight segments of a direction at once.
+transmission, and we only where a timestamp tells which one arrived; we follow eight segments of a direction at once; and of connections
+without data nothing but how they begin.
 
     capture_tshark_test.py STALLSCOPE
 
@@ -179,14 +180,16 @@ def compare(stallscope, path, directory, at_least):
 def data_by_tshark(path):
     """Of each ACK of data: the segment's frame, and the RTT in ns; and of all frames their timestamps."""
     fields = ("frame.number", "tcp.analysis.ack_rtt", "tcp.analysis.acks_frame", "tcp.flags.syn", "tcp.flags.reset", "tcp.options.timestamp.tsval",
-              "tcp.options.timestamp.tsecr")
+              "tcp.options.timestamp.tsecr", "tcp.stream", "tcp.len")
     command = ["tshark", "-r", str(path), "-n", "-T", "fields", "-E", "occurrence=l"]
     done = subprocess.run(command + [part for field in fields for part in ("-e", field)], capture_output=True, text=True, check=True)
     rows = [dict(zip(fields, line.split("\t"))) for line in done.stdout.splitlines()]
     opening = {int(row["frame.number"]) for row in rows if row["tcp.flags.syn"] in ("1", "True") or row["tcp.flags.reset"] in ("1", "True")}
+    # Connections that are opened and closed without data are not followed.
+    with_data = {row["tcp.stream"] for row in rows if row["tcp.len"] not in ("", "0")}
     rtts = {}
     for row in rows:
-        if row["tcp.analysis.ack_rtt"] and int(row["frame.number"]) not in opening and int(row["tcp.analysis.acks_frame"]) not in opening:
+        if row["tcp.analysis.ack_rtt"] and row["tcp.stream"] in with_data and int(row["frame.number"]) not in opening and int(row["tcp.analysis.acks_frame"]) not in opening:
             rtts[int(row["tcp.analysis.acks_frame"]), int(row["frame.number"])] = round(float(row["tcp.analysis.ack_rtt"]) * 1e9)
     stamps = {int(row["frame.number"]): (row["tcp.options.timestamp.tsval"], row["tcp.options.timestamp.tsecr"]) for row in rows}
     return rtts, stamps
