@@ -27,15 +27,20 @@ using Buffer = std::vector<std::uint8_t>;
 constexpr std::size_t packets_at_once = 256;
 constexpr std::int64_t blocks_between_questions = 1'024;
 
+void append(Buffer& out, Bytes bytes) {
+  const std::size_t before = out.size();
+  out.resize(before + bytes.size());
+  std::copy(bytes.begin(), bytes.end(), out.begin() + static_cast<std::ptrdiff_t>(before));
+}
+
 template <typename Number>
 void put(Buffer& out, Number value, bool swap) {
   const Number stored = swap ? swapped(value) : value;
-  const auto* const bytes = reinterpret_cast<const std::uint8_t*>(&stored);
-  out.insert(out.end(), bytes, bytes + sizeof(stored));
+  append(out, Bytes(reinterpret_cast<const std::uint8_t*>(&stored), sizeof(stored)));
 }
 
 void put_padded(Buffer& out, Bytes bytes) {
-  out.insert(out.end(), bytes.begin(), bytes.end());
+  append(out, bytes);
   out.resize(out.size() + pcapng::padded(bytes.size()) - bytes.size(), 0);
 }
 
@@ -83,7 +88,7 @@ class Output {
     whole_.clear();
     put(whole_, type, swap);
     put(whole_, length, swap);
-    whole_.insert(whole_.end(), body.begin(), body.end());
+    append(whole_, body);
     put(whole_, length, swap);
     return copy(whole_);
   }
@@ -106,8 +111,8 @@ class Output {
 Status write_with_comments(Output& output, std::uint32_t type, Bytes fields, Bytes options, const Buffer& comments, bool swap) {
   Buffer body(fields.begin(), fields.end());
   const std::size_t whole = pcapng::each_option(options, swap, [](std::uint16_t /*code*/, Bytes /*value*/) {});
-  body.insert(body.end(), options.begin(), options.begin() + static_cast<std::ptrdiff_t>(whole));
-  body.insert(body.end(), comments.begin(), comments.end());
+  append(body, options.first(whole));
+  append(body, comments);
   put(body, std::uint32_t{pcapng::option_end}, swap);
   return output.block(type, body, swap);
 }
