@@ -94,7 +94,7 @@ TEST(CaptureText, ReportsResponsesAndReleasesWhereThereAreAny) {
   release.packet = 1'002;
   findings.releases.assign(7, release);
   EXPECT_THAT(releases_text(findings, false), HasSubstr("7 times packets of several flows"));
-  EXPECT_THAT(releases_text(findings, false), HasSubstr("to 10.0.1.2: 60 packets within 61.0 us after 60.0 ms (packet 1002)\n"));
+  EXPECT_THAT(releases_text(findings, false), HasSubstr("to 10.0.1.2: 60 packets within 61 us after 60 ms (packet 1002)\n"));
   const std::string all = releases_text(findings, true);
   EXPECT_EQ(std::count(all.begin(), all.end(), '\n'), 8);
 }
