@@ -17,10 +17,9 @@
 
 #include "arguments.h"
 #include "base/clock.h"
+#include "capture/analysis.h"
 #include "capture/evidence.h"
 #include "capture/file_source.h"
-#include "capture/observations.h"
-#include "capture/tracker.h"
 #include "diagnose/target_shapes.h"
 
 namespace stallscope::bench {
@@ -64,21 +63,31 @@ std::int64_t whole_analysis(const char* path) {
     fmt::print(stderr, "{}\n", source.error().message());
     std::exit(EXIT_FAILURE);
   }
-  capture::ObservationStore store;
-  capture::Tracker tracker(static_cast<std::size_t>((*source)->progress().total_bytes.value_or(0) / 140), store);
+  capture::Analysis analysis(false);
   std::array<capture::Packet, 256> batch;
   while (!(*source)->ended()) {
     const base::Result<std::size_t> count = (*source)->next(batch);
     if (!count) {
       std::exit(EXIT_FAILURE);
     }
-    tracker.add(std::span(batch).first(*count));
+    analysis.add(std::span(batch).first(*count));
   }
-  tracker.finish();
-  const std::vector<capture::Observation> kept = store.finish();
-  const evidence::Evidence evidence = capture::make_evidence(kept, tracker.counts(), std::nullopt);
+  const capture::Findings findings = analysis.finish();
+  const evidence::Evidence evidence = capture::make_evidence(findings.exchanges, findings.counts, std::nullopt);
   const auto shapes = diagnose::shapes_of(evidence);
-  return shapes.empty() ? 0 : tracker.counts().packet_count;
+  return shapes.empty() ? 0 : findings.counts.packet_count;
+}
+
+/// Reading and pairing alone, without what is made of it.
+std::int64_t one_pass(const char* path) {
+  base::Result<std::unique_ptr<capture::PacketSource>> source = capture::open_capture(path);
+  capture::Analysis analysis(false);
+  std::array<capture::Packet, 256> batch;
+  while (source && !(*source)->ended()) {
+    const base::Result<std::size_t> count = (*source)->next(batch);
+    analysis.add(std::span(batch).first(count ? *count : 0));
+  }
+  return analysis.packet_count();
 }
 
 struct Contender {
@@ -98,6 +107,7 @@ int main(int argc, char** argv) {
   }
   const int runs = argc > 2 ? small_number(argv[2]) : 5;
   std::vector<Contender> contenders = {{"stallscope, whole analysis", whole_analysis, {}},
+                                       {"stallscope, the pass alone", one_pass, {}},
                                        {"libpcap, bare loop", libpcap_loop, {}}};
 #ifdef STALLSCOPE_BENCH_TINS
   contenders.push_back({"libtins, bare loop", libtins_loop, {}});

@@ -91,7 +91,8 @@ TEST(PathFile, IsReadAndWritten) {
 }
 
 TEST(PathFile, KeepsWhoSends) {
-  const base::Result<Path> path = parse_path_file("rungs: [{name: back, probe: 10.0.1.1, from: 'ssh:node7', via: [node]}]", "path.yaml");
+  const base::Result<Path> path =
+      parse_path_file("rungs: [{name: back, probe: 10.0.1.1, from: 'ssh:node7', via: [node]}]", "path.yaml");
   ASSERT_TRUE(path) << path.error().message();
   EXPECT_EQ(path->rungs[0].from, "ssh:node7");
   const base::Result<Path> again = parse_path_file(write_path_file(*path, {}), "again");

@@ -230,6 +230,7 @@ class Walk {
     out_.tcp_sequence = be32(4);
     out_.tcp_acknowledgement = be32(8);
     out_.tcp_flags = byte(13);
+    out_.tcp_payload_bytes = static_cast<std::uint32_t>(wire_size - header_size);
     if (need(header_size)) {
       tcp_options(rest_.subspan(20, header_size - 20));
     }

@@ -26,6 +26,7 @@ inline constexpr std::uint8_t icmp6 = 58;
 }  // namespace protocol
 
 namespace tcp_flag {
+inline constexpr std::uint8_t fin = 0x01;
 inline constexpr std::uint8_t syn = 0x02;
 inline constexpr std::uint8_t rst = 0x04;
 inline constexpr std::uint8_t ack = 0x10;
@@ -65,6 +66,8 @@ struct Decoded {
   std::uint16_t destination_port = 0;
   std::uint32_t tcp_sequence = 0;
   std::uint32_t tcp_acknowledgement = 0;
+  /// On the wire, whatever was captured of it.
+  std::uint32_t tcp_payload_bytes = 0;
   std::uint32_t timestamp_value = 0;
   std::uint32_t timestamp_echo = 0;
   std::uint16_t echo_id = 0;

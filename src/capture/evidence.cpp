@@ -8,9 +8,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <limits>
-#include <map>
-#include <set>
-#include <tuple>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
 
 #include "base/units.h"
 
@@ -21,33 +21,51 @@ using evidence::Evidence;
 using evidence::ProbeRecord;
 
 /// Everything that decides about a receive queue. Echoes of one pair of hosts are one flow whatever their numbers.
-using FlowKey =
-    std::tuple<ExchangeKind, bool, std::array<std::uint8_t, 16>, std::array<std::uint8_t, 16>, std::uint16_t, std::uint16_t>;
-
-FlowKey flow_key(const ExchangeKey& key) {
-  const bool echo = key.kind == ExchangeKind::echo;
-  return {key.kind, key.v6, key.near, key.far, echo ? std::uint16_t{0} : key.near_port, echo ? std::uint16_t{0} : key.far_port};
+ExchangeKey flow_key(const ExchangeKey& key) {
+  ExchangeKey flow = key;
+  if (key.kind == ExchangeKind::echo) {
+    flow.near_port = 0;
+    flow.far_port = 0;
+  }
+  return flow;
 }
 
-evidence::FlowRecord flow_record(const ExchangeKey& key, std::int64_t id) {
-  evidence::FlowRecord flow;
-  flow.id = id;
-  const bool echo = key.kind == ExchangeKind::echo;
-  flow.kind = echo ? evidence::ProbeKind::icmp_echo : evidence::ProbeKind::tcp_syn;
-  flow.source_address = address_text(key.near, key.v6);
-  flow.target_address = address_text(key.far, key.v6);
-  flow.target = flow.target_address;
-  flow.source_port = echo ? std::uint16_t{0} : key.near_port;
-  flow.target_port = echo ? std::uint16_t{0} : key.far_port;
-  return flow;
+/// Addresses as text, each made once.
+class AddressTexts {
+ public:
+  const std::string& of(const std::array<std::uint8_t, 16>& address, bool v6) {
+    ExchangeKey key;
+    key.near = address;
+    key.v6 = v6;
+    std::string& text = texts_[key];
+    if (text.empty()) {
+      text = address_text(address, v6);
+    }
+    return text;
+  }
+
+ private:
+  std::unordered_map<ExchangeKey, std::string, KeyHash> texts_;
+};
+
+evidence::FlowRecord flow_record(const ExchangeKey& flow, std::int64_t id, AddressTexts& texts) {
+  evidence::FlowRecord record;
+  record.id = id;
+  record.kind = flow.kind == ExchangeKind::echo   ? evidence::ProbeKind::icmp_echo
+                : flow.kind == ExchangeKind::data ? evidence::ProbeKind::tcp_data
+                                                  : evidence::ProbeKind::tcp_syn;
+  record.source_address = texts.of(flow.near, flow.v6);
+  record.target_address = texts.of(flow.far, flow.v6);
+  record.target = record.target_address;
+  record.source_port = flow.near_port;
+  record.target_port = flow.far_port;
+  return record;
 }
 
 /// In an order in which one exchange's observations are next to each other.
 bool before(const Observation& a, const Observation& b) {
-  const auto order = [](const Observation& observation) {
-    return std::tuple(flow_key(observation.key), observation.key.near_port, observation.key.far_port, observation.sequence);
-  };
-  return order(a) < order(b);
+  const int keys = std::memcmp(&a.key, &b.key, sizeof(ExchangeKey));
+  return keys != 0 ? keys < 0 : a.sequence < b.sequence;
 }
 
 }  // namespace
@@ -75,6 +93,10 @@ std::optional<TwoPlaces> match(const std::vector<Observation>& near, std::vector
     const auto there = std::min_element(first, last, [&](const Observation& a, const Observation& b) {
       return std::llabs(a.sent_ns - here.sent_ns) < std::llabs(b.sent_ns - here.sent_ns);
     });
+    // Of data that the far host sent, the near capture is the inner one; its times bound the clocks the other way round.
+    if (here.key.kind == ExchangeKind::data && there->rtt_ns() > here.rtt_ns()) {
+      continue;
+    }
     places.far[at] = *there;
     ++places.matched_count;
     low_ns = std::max(low_ns, there->answered_ns - here.answered_ns);
@@ -104,14 +126,17 @@ Evidence make_evidence(const std::vector<Observation>& observations, const Track
   run.end_ns = counts.last_ns - offset_ns;
   run.planned_duration_ns = run.end_ns - run.start_ns;
   run.state = "finished";
-  std::map<FlowKey, std::int64_t> flows;
-  std::set<std::string> targets;
+  std::unordered_map<ExchangeKey, std::int64_t, KeyHash> flows;
+  AddressTexts texts;
+  bool many_targets = false;
+  evidence.probes.reserve(observations.size());
   for (std::size_t at = 0; at < observations.size(); ++at) {
     const Observation& observation = observations[at];
-    const auto [flow, added] = flows.try_emplace(flow_key(observation.key), static_cast<std::int64_t>(flows.size()) + 1);
+    const ExchangeKey key = flow_key(observation.key);
+    const auto [flow, added] = flows.try_emplace(key, static_cast<std::int64_t>(flows.size()) + 1);
     if (added) {
-      evidence.flows.push_back(flow_record(observation.key, flow->second));
-      targets.insert(evidence.flows.back().target_address);
+      evidence.flows.push_back(flow_record(key, flow->second, texts));
+      many_targets = many_targets || evidence.flows.back().target_address != evidence.flows.front().target_address;
     }
     ProbeRecord probe;
     probe.sequence = static_cast<std::int64_t>(at);
@@ -132,9 +157,16 @@ Evidence make_evidence(const std::vector<Observation>& observations, const Track
     }
     evidence.probes.push_back(probe);
   }
-  run.target = targets.size() == 1 ? *targets.begin()
-                                   : fmt::format("{} hosts", base::format_count(static_cast<std::int64_t>(targets.size())));
-  run.target_address = targets.size() == 1 ? *targets.begin() : "";
+  if (!evidence.flows.empty() && !many_targets) {
+    run.target = evidence.flows.front().target_address;
+    run.target_address = run.target;
+  } else {
+    std::unordered_set<std::string_view> targets;
+    for (const evidence::FlowRecord& flow : evidence.flows) {
+      targets.insert(flow.target_address);
+    }
+    run.target = fmt::format("{} hosts", base::format_count(static_cast<std::int64_t>(targets.size())));
+  }
   return evidence;
 }
 

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "capture/exchange.h"
-#include "capture/tracker.h"
 #include "evidence/records.h"
 
 namespace stallscope::capture {

@@ -3,6 +3,7 @@
 
 #ifndef STALLSCOPE_WITHOUT_LIBPCAP
 #include <pcap/pcap.h>
+#include <poll.h>
 
 #include <algorithm>
 #include <array>
@@ -93,6 +94,11 @@ class LiveSource : public PacketSource {
     batch_ = batch;
     count_ = 0;
     bytes_.resize(batch.size());
+    // libpcap's own timeout does not end a wait for the first packet (TPACKET_V3), nor does a signal.
+    pollfd ready{::pcap_get_selectable_fd(handle_.get()), POLLIN, 0};
+    if (::poll(&ready, 1, live_timeout_ms) <= 0) {
+      return std::size_t{0};
+    }
     const int result = ::pcap_dispatch(handle_.get(), static_cast<int>(batch.size()), take, reinterpret_cast<u_char*>(this));
     if (result < 0 && result != PCAP_ERROR_BREAK) {
       return base::Error{"capture from", interfaces_.front().name, ::pcap_geterr(handle_.get()), ""};
@@ -119,8 +125,12 @@ class LiveSource : public PacketSource {
     auto& bytes = self.bytes_[self.count_];
     const std::size_t size = std::min<std::size_t>(header->caplen, bytes.size());
     std::copy_n(data, size, bytes.begin());
-    self.batch_[self.count_] = {(std::int64_t{header->ts.tv_sec} * base::ns_per_s) + header->ts.tv_usec, Bytes(bytes).first(size),
-                                header->len, self.interfaces_.front().link, 0};
+    self.batch_[self.count_] = {(std::int64_t{header->ts.tv_sec} * base::ns_per_s) + header->ts.tv_usec,
+                                Bytes(bytes).first(size),
+                                header->len,
+                                self.interfaces_.front().link,
+                                0,
+                                ++self.number_};
     ++self.count_;
   }
 
@@ -129,6 +139,7 @@ class LiveSource : public PacketSource {
   SourceTrouble trouble_;
   std::span<Packet> batch_;
   std::size_t count_ = 0;
+  std::uint32_t number_ = 0;
   std::vector<std::array<std::uint8_t, live_snap_length>> bytes_;
 };
 
@@ -153,6 +164,9 @@ base::Result<std::unique_ptr<PacketSource>> open_interface(const std::string& na
   ::pcap_set_tstamp_precision(handle.get(), PCAP_TSTAMP_PRECISION_NANO);
   if (const int status = ::pcap_activate(handle.get()); status < 0) {
     return live_error(name, handle, status);
+  }
+  if (::pcap_setnonblock(handle.get(), 1, error.data()) != 0) {
+    return base::Error{"capture from", name, error.data(), ""};
   }
   if (!filter.empty()) {
     bpf_program program{};

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/units.h"
+#include "capture/bytes.h"
 #include "shape/lateness.h"
 
 namespace stallscope::capture {

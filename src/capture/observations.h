@@ -6,7 +6,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "capture/tracker.h"
+#include "capture/exchange.h"
 
 namespace stallscope::capture {
 
@@ -16,7 +16,7 @@ namespace stallscope::capture {
 class ObservationStore : public ObservationSink {
  public:
   static constexpr std::size_t block_size = std::size_t{1} << 16U;
-  /// 64 MiB with 64 bytes each.
+  /// 80 MiB with 80 bytes each.
   static constexpr std::size_t most_kept = std::size_t{1} << 20U;
 
   ObservationStore();

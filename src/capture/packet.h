@@ -38,6 +38,8 @@ struct Packet {
   std::uint32_t link = link_type::ethernet;
   /// Index into PacketSource::interfaces().
   std::uint32_t interface = 0;
+  /// Its place in the capture, from 1: Wireshark's frame.number. 0: not known.
+  std::uint32_t number = 0;
 };
 
 struct Interface {

@@ -94,6 +94,7 @@ class PcapSource : public FileSource {
       packet.wire_size = load_file<std::uint32_t>(record + 12, swap_);
       packet.link = link;
       packet.interface = 0;
+      packet.number = ++number_;
       at += record_header_bytes + captured;
     }
     bytes().consume(at);
@@ -102,6 +103,7 @@ class PcapSource : public FileSource {
 
   bool swap_;
   std::int64_t fraction_ns_;
+  std::uint32_t number_ = 0;
 };
 
 }  // namespace

@@ -9,29 +9,15 @@
 #include "base/units.h"
 #include "capture/file_source.h"
 #include "capture/pcap_source.h"
+#include "capture/pcapng_format.h"
 
 // draft-ietf-opsawg-pcapng; sections are given where the numbers come from.
 namespace stallscope::capture {
 namespace {
 
-constexpr std::uint32_t section_header = pcapng_magic;    // 4.1
-constexpr std::uint32_t interface_description = 1;        // 4.2
-constexpr std::uint32_t obsolete_packet = 2;              // appendix A
-constexpr std::uint32_t simple_packet = 3;                // 4.4
-constexpr std::uint32_t interface_statistics = 5;         // 4.6
-constexpr std::uint32_t enhanced_packet = 6;              // 4.3
-constexpr std::uint32_t byte_order_magic = 0x1a2b3c4d;    // 4.1
-constexpr std::uint32_t swapped_byte_order = 0x4d3c2b1a;  // the same, of the other order
-
-constexpr std::size_t block_overhead_bytes = 12;
-constexpr std::size_t packet_fields_bytes = 20;
-constexpr std::size_t interface_fields_bytes = 8;
-constexpr std::size_t statistics_fields_bytes = 12;
-constexpr std::size_t option_header_bytes = 4;
-constexpr std::uint32_t alignment = 4;
+using namespace pcapng;  // NOLINT(google-build-using-namespace): the names of the format
 
 constexpr std::uint16_t option_if_name = 2;
-constexpr std::uint16_t option_if_tsresol = 9;
 constexpr std::uint16_t option_if_tsoffset = 14;
 constexpr std::uint16_t option_isb_ifdrop = 5;
 constexpr unsigned power_of_two = 0x80;
@@ -114,7 +100,7 @@ class PcapngSource : public FileSource {
     std::size_t count = 0;
     while (count < batch.size() && window.size() - at >= block_overhead_bytes) {
       const std::uint8_t* const block = window.data() + at;
-      if (load<std::uint32_t>(block) == section_header && !learn_byte_order(block)) {
+      if (load<std::uint32_t>(block) == section_header && !learn_byte_order(block, swap_)) {
         end_at(count, "a section header has no byte-order magic");
         break;
       }
@@ -154,12 +140,6 @@ class PcapngSource : public FileSource {
     }
   }
 
-  bool learn_byte_order(const std::uint8_t* block) {
-    const auto magic = load<std::uint32_t>(block + 8);
-    swap_ = magic == swapped_byte_order;
-    return magic == byte_order_magic || swap_;
-  }
-
   /// Whether the block holds a packet.
   bool take(std::uint32_t type, Bytes body, Packet& packet) {
     switch (type) {
@@ -174,6 +154,7 @@ class PcapngSource : public FileSource {
       case obsolete_packet:
         return take_packet(type, body, packet);
       case simple_packet:
+        ++number_;
         ++trouble_list().skipped_count;
         return false;
       case interface_statistics:
@@ -181,21 +162,6 @@ class PcapngSource : public FileSource {
         return false;
       default:
         return false;
-    }
-  }
-
-  template <typename Take>
-  void each_option(Bytes options, Take take_option) const {
-    while (options.size() >= option_header_bytes) {
-      const auto code = load_file<std::uint16_t>(options.data(), swap_);
-      const auto size = load_file<std::uint16_t>(options.data() + 2, swap_);
-      options = options.subspan(option_header_bytes);
-      if (code == 0 || size > options.size()) {
-        return;
-      }
-      take_option(code, options.first(size));
-      options =
-          options.subspan(std::min<std::size_t>(std::size_t{(size + alignment - 1U) / alignment} * alignment, options.size()));
     }
   }
 
@@ -209,7 +175,7 @@ class PcapngSource : public FileSource {
     bool known_scale = true;
     interface.link = load_file<std::uint16_t>(body.data(), swap_);
     interface.snap_length = load_file<std::uint32_t>(body.data() + 4, swap_);
-    each_option(body.subspan(interface_fields_bytes), [&](std::uint16_t code, Bytes value) {
+    pcapng::each_option(body.subspan(interface_fields_bytes), swap_, [&](std::uint16_t code, Bytes value) {
       if (code == option_if_name) {
         interface.name.assign(value.begin(), value.end());
       } else if (code == option_if_tsresol && !value.empty()) {
@@ -228,7 +194,7 @@ class PcapngSource : public FileSource {
     if (body.size() < statistics_fields_bytes) {
       return;
     }
-    each_option(body.subspan(statistics_fields_bytes), [&](std::uint16_t code, Bytes value) {
+    pcapng::each_option(body.subspan(statistics_fields_bytes), swap_, [&](std::uint16_t code, Bytes value) {
       if (code == option_isb_ifdrop && value.size() >= sizeof(std::uint64_t)) {
         const auto dropped = load_file<std::uint64_t>(value.data(), swap_);
         constexpr std::uint64_t believable = std::uint64_t{1} << 48U;
@@ -238,6 +204,7 @@ class PcapngSource : public FileSource {
   }
 
   bool take_packet(std::uint32_t type, Bytes body, Packet& packet) {
+    ++number_;
     if (body.size() < packet_fields_bytes) {
       ++trouble_list().skipped_count;
       return false;
@@ -263,10 +230,12 @@ class PcapngSource : public FileSource {
     packet.wire_size = load_file<std::uint32_t>(fields + 16, swap_);
     packet.link = interfaces()[index].link;
     packet.interface = static_cast<std::uint32_t>(index);
+    packet.number = number_;
     return true;
   }
 
   bool swap_ = false;
+  std::uint32_t number_ = 0;
   std::size_t first_interface_ = 0;
   /// By interface; nothing where its resolution cannot be expressed.
   std::vector<std::optional<TimeScale>> scales_;

@@ -18,6 +18,14 @@ using base::ns_per_ms;
 
 constexpr std::int64_t start_ns = 1'700'000'000'000'000'000;
 
+ExchangeKey exchange_key(std::int64_t number) {
+  ExchangeKey key;
+  key.kind = ExchangeKind::handshake;
+  key.near_port = static_cast<std::uint16_t>(number);
+  key.near[1] = static_cast<std::uint8_t>(number >> 16U);
+  return key;
+}
+
 class Collect : public ObservationSink {
  public:
   void take(const Observation& observation) override { seen.push_back(observation); }
@@ -29,8 +37,8 @@ class Traffic {
  public:
   void add(std::int64_t ms, Buffer packet) {
     bytes_.push_back(std::move(packet));
-    packets_.push_back(
-        {start_ns + (ms * ns_per_ms), bytes_.back(), static_cast<std::uint32_t>(bytes_.back().size()), link_type::raw_ip, 0});
+    packets_.push_back({start_ns + (ms * ns_per_ms), bytes_.back(), static_cast<std::uint32_t>(bytes_.back().size()),
+                        link_type::raw_ip, 0, static_cast<std::uint32_t>(packets_.size() + 1)});
   }
   void request(std::int64_t ms, std::uint16_t port, std::uint32_t sequence, std::uint32_t timestamp = 0) {
     add(ms, ipv4(client, server, 6, tcp(port, 443, sequence, 0, 0x02, timestamp)));
@@ -38,9 +46,9 @@ class Traffic {
   void answer(std::int64_t ms, std::uint16_t port, std::uint32_t sequence, std::uint8_t flags = 0x12, std::uint32_t echo = 0) {
     add(ms, ipv4(server, client, 6, tcp(443, port, 5, sequence + 1, flags, echo == 0 ? 0 : 1, echo)));
   }
-  std::vector<Observation> run(std::size_t expected = 100) {
+  std::vector<Observation> run() {
     Collect sink;
-    Tracker tracker(expected, sink);
+    Tracker tracker(sink);
     tracker.add(packets_);
     tracker.finish();
     counts = tracker.counts();
@@ -141,23 +149,55 @@ TEST(Tracker, SeesThatARequestStoodInABacklog) {
   }
 }
 
-TEST(Tracker, ForgetsInsteadOfGrowing) {
+TEST(Tracker, SaysWhichPacketsTheyWere) {
   Traffic traffic;
-  constexpr std::int64_t flood = 40'000;
-  for (std::int64_t number = 0; number < flood; ++number) {
-    traffic.add(number, ipv4(client + static_cast<std::uint32_t>(number), server, 6, tcp(1, 443, 7, 0, 0x02)));
+  traffic.add(0, ipv4(client, server, 17, {0, 1, 0, 2, 0, 8, 0, 0}));
+  traffic.request(1, 40'000, 100);
+  traffic.request(1001, 40'000, 100);
+  traffic.answer(1002, 40'000, 100);
+  const std::vector<Observation> seen = traffic.run();
+  ASSERT_EQ(seen.size(), 2U);
+  EXPECT_EQ(seen[0].request_packet, 2U);
+  EXPECT_EQ(seen[0].answer_packet, 0U);
+  EXPECT_EQ(seen[1].request_packet, 3U);
+  EXPECT_EQ(seen[1].answer_packet, 4U);
+}
+
+struct Slot {
+  ExchangeKey key;
+  std::int64_t time_ns;
+  [[nodiscard]] bool spare(std::int64_t /*now_ns*/) const { return false; }
+  [[nodiscard]] std::int64_t worth() const { return time_ns; }
+};
+
+TEST(SlotTable, GrowsToItsLimitAndThenForgetsTheOldest) {
+  constexpr std::size_t most = 4'096;
+  SlotTable<Slot> table(most);
+  EXPECT_TRUE(table.empty());
+  std::int64_t forgotten = 0;
+  constexpr std::int64_t count = 3 * most;
+  for (std::int64_t number = 0; number < count; ++number) {
+    const ExchangeKey key = exchange_key(number);
+    ASSERT_EQ(table.find(key, table.hash_of(key)), nullptr);
+    Slot& slot = table.make_room(table.hash_of(key), number, [&](const Slot&) { ++forgotten; });
+    slot = {key, number};
+    ASSERT_EQ(table.find(key, table.hash_of(key)), &slot);
   }
-  const std::vector<Observation> seen = traffic.run(1);
-  EXPECT_GT(traffic.counts.forgotten_count, 0);
-  // Each is told once, forgotten or not.
-  EXPECT_EQ(static_cast<std::int64_t>(seen.size()), flood);
+  EXPECT_EQ(table.size_bytes(), most * sizeof(Slot));
+  std::int64_t kept = 0;
+  std::int64_t sum = 0;
+  table.each([&](const Slot& slot) {
+    ++kept;
+    sum += slot.time_ns;
+  });
+  EXPECT_EQ(kept + forgotten, count);
+  EXPECT_GT(kept, static_cast<std::int64_t>(most * 9 / 10));
+  EXPECT_GT(sum / kept, count / 2) << "the young ones stay";
 }
 
 Observation exchange(std::int64_t number, std::int64_t rtt_ns) {
   Observation observation;
-  observation.key.kind = ExchangeKind::handshake;
-  observation.key.near_port = static_cast<std::uint16_t>(number);
-  observation.key.near[1] = static_cast<std::uint8_t>(number >> 16U);
+  observation.key = exchange_key(number);
   observation.sequence = static_cast<std::uint32_t>(number);
   observation.sent_ns = start_ns + (number * 10'000);
   observation.answered_ns = observation.sent_ns + rtt_ns;

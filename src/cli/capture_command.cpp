@@ -61,7 +61,14 @@ void add_capture_command(CLI::App& app, int& exit_status) {
   command->add_option("--filter", options->filter,
                       "Only packets that this expression matches: the language of tcpdump, pcap-filter(7)");
   command->add_option("-o,--output", options->bundle_path, "Keep the evidence in this bundle (*.stall), for 'stallscope report'");
-  command->add_option("--csv", options->csv_path, "Write each exchange to this file: addresses, ports, time, RTT and answer");
+  command->add_option("--csv", options->csv_path,
+                      "Write each exchange to this file: addresses, ports, time, RTT, answer and packet numbers");
+  command->add_option("--flows", options->flows_path,
+                      "Write each flow to this file: addresses, ports, packets, bytes, RTTs, held packets, retransmissions");
+  command->add_option("--plot", options->plot_path, "Draw RTTs against time into this file (*.svg), held packets marked");
+  command->add_option(
+      "--annotate", options->annotate_path,
+      "Write the capture again to this file (*.pcapng), with a comment on each held packet for Wireshark and tshark");
   command->add_flag("--json", options->json, "Print JSON (docs/json.md describes it)");
   command->add_flag("--all", options->all, "List every stall");
   command->footer(
@@ -70,6 +77,8 @@ void add_capture_command(CLI::App& app, int& exit_status) {
       "      Which connections and echoes were answered late, together or apart?\n"
       "  stallscope capture client.pcap node.pcap\n"
       "      The same, and whether it was before, inside or after the node.\n"
+      "  stallscope capture slow.pcap --plot slow.svg --annotate slow.pcapng\n"
+      "      A picture, and the capture with comments: tshark -r slow.pcapng -Y frame.comment\n"
       "  sudo tcpdump -i eth0 -w - 'tcp[tcpflags] & tcp-syn != 0' | stallscope capture -\n"
       "      From a pipe. Ctrl-C ends tcpdump, and the report is on what it wrote.\n"
       "  sudo stallscope capture -i eth0 --for 20s --filter icmp\n"

@@ -16,6 +16,9 @@ struct CaptureRunOptions {
   std::string filter;
   std::string bundle_path;
   std::string csv_path;
+  std::string flows_path;
+  std::string plot_path;
+  std::string annotate_path;
   /// Of an interface; a file is read to its end.
   std::int64_t duration_ns = 0;
   bool json = false;

@@ -17,10 +17,10 @@ namespace {
 
 using base::format_count;
 using base::format_duration;
+using base::LatencyHistogram;
 using evidence::AnswerKind;
 using evidence::ProbeRecord;
 using nlohmann::ordered_json;
-using probe::LatencyHistogram;
 using probe::ProbeFateKind;
 using probe::TargetScore;
 
@@ -42,7 +42,7 @@ std::string_view fate_id(ProbeFateKind fate) {
 
 std::string_view answer_name(AnswerKind answer) {
   constexpr std::array<std::string_view, evidence::all_answer_kinds.size()> names = {
-      "no answer", "echo reply", "SYN-ACK", "resent SYN-ACK", "RST", "answer", "response"};
+      "no answer", "echo reply", "SYN-ACK", "resent SYN-ACK", "RST", "answer", "response", "ACK"};
   return names.at(static_cast<std::size_t>(answer));
 }
 

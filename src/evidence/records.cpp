@@ -32,12 +32,12 @@ constexpr std::array<std::string_view, all_served_by.size()> served_by_ids = {"u
 constexpr std::array<std::string_view, all_packet_legs.size()> packet_leg_ids = {"request", "reply"};
 
 // In the order of ProbeKind.
-constexpr std::array<std::string_view, all_probe_kinds.size()> probe_kind_ids = {"icmp_echo", "tcp_syn", "tcp_connect", "udp_echo",
-                                                                                 "http_get"};
+constexpr std::array<std::string_view, all_probe_kinds.size()> probe_kind_ids = {"icmp_echo", "tcp_syn",  "tcp_connect",
+                                                                                 "udp_echo",  "http_get", "tcp_data"};
 
 // In the order of AnswerKind.
 constexpr std::array<std::string_view, all_answer_kinds.size()> answer_kind_ids = {
-    "none", "echo_reply", "syn_ack", "resent_syn_ack", "reset", "udp_answer", "http_response"};
+    "none", "echo_reply", "syn_ack", "resent_syn_ack", "reset", "udp_answer", "http_response", "tcp_ack"};
 
 // include/linux/interrupt.h; the order has not changed since IRQ_POLL was renamed from BLOCK_IOPOLL in 4.5.
 constexpr std::array<std::string_view, 10> softirq_vector_names = {"HI",       "TIMER",   "NET_TX", "NET_RX",  "BLOCK",

@@ -56,9 +56,11 @@ enum class ProbeKind : std::uint8_t {
   /// Answered by `stallscope respond`.
   udp_echo,
   http_get,
+  /// Others' data in a capture, and its ACK.
+  tcp_data,
 };
-inline constexpr std::array<ProbeKind, 5> all_probe_kinds = {ProbeKind::icmp_echo, ProbeKind::tcp_syn, ProbeKind::tcp_connect,
-                                                             ProbeKind::udp_echo, ProbeKind::http_get};
+inline constexpr std::array<ProbeKind, 6> all_probe_kinds = {ProbeKind::icmp_echo, ProbeKind::tcp_syn,  ProbeKind::tcp_connect,
+                                                             ProbeKind::udp_echo,  ProbeKind::http_get, ProbeKind::tcp_data};
 
 /// What all packets of one direction have in common that NICs and the kernel choose a receive queue by.
 struct FlowRecord {
@@ -87,10 +89,11 @@ enum class AnswerKind : std::uint8_t {
   reset,
   udp_answer,
   http_response,
+  tcp_ack,
 };
-inline constexpr std::array<AnswerKind, 7> all_answer_kinds = {
-    AnswerKind::none,  AnswerKind::echo_reply, AnswerKind::syn_ack,      AnswerKind::resent_syn_ack,
-    AnswerKind::reset, AnswerKind::udp_answer, AnswerKind::http_response};
+inline constexpr std::array<AnswerKind, 8> all_answer_kinds = {
+    AnswerKind::none,  AnswerKind::echo_reply, AnswerKind::syn_ack,       AnswerKind::resent_syn_ack,
+    AnswerKind::reset, AnswerKind::udp_answer, AnswerKind::http_response, AnswerKind::tcp_ack};
 
 /// One probe. Sequences count up from 0 through all targets and do not wrap (the 16 bits of an echo request on the wire do).
 struct ProbeRecord {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The small pure parts of the prober: histogram, source ports, rate limit, score board, HTTP reader, distortions.
+// The small pure parts of the prober: source ports, rate limit, score board, HTTP reader, distortions.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -16,7 +16,6 @@
 #include "host/fake_tree.h"
 #include "probe/distortions.h"
 #include "probe/http_reader.h"
-#include "probe/latency_histogram.h"
 #include "probe/rate_limiter.h"
 #include "probe/resent_answer.h"
 #include "probe/score_board.h"
@@ -30,47 +29,6 @@ using base::ns_per_s;
 using testing::ElementsAre;
 using testing::HasSubstr;
 using testing::IsEmpty;
-
-TEST(LatencyHistogram, QuantilesAreExactToItsPrecision) {
-  for (const unsigned bits : {5U, 7U}) {
-    LatencyHistogram histogram(bits);
-    std::vector<std::int64_t> values;
-    // A spread over nine powers of ten, as pseudo-random as need be.
-    std::uint64_t state = 88172645463325252U;
-    for (int i = 0; i < 20'000; ++i) {
-      state ^= state << 13U;
-      state ^= state >> 7U;
-      state ^= state << 17U;
-      values.push_back(static_cast<std::int64_t>(state >> (24 + state % 40)));
-      histogram.add(values.back());
-    }
-    std::sort(values.begin(), values.end());
-    for (const double fraction : {0.0001, 0.01, 0.5, 0.9, 0.99, 0.999, 1.0}) {
-      const auto rank = static_cast<std::size_t>(std::max(1.0, std::ceil(fraction * static_cast<double>(values.size()))));
-      const std::int64_t exact = values[rank - 1];
-      const std::int64_t found = histogram.quantile_ns(fraction);
-      EXPECT_GE(found, exact);
-      EXPECT_LE(found - exact, (exact >> bits) + 1) << fraction;
-    }
-    EXPECT_EQ(histogram.maximum_ns(), values.back());
-    EXPECT_EQ(histogram.minimum_ns(), values.front());
-    std::int64_t counted = 0;
-    for (const auto& bucket : histogram.buckets(1)) {
-      EXPECT_LT(bucket.from_ns, bucket.to_ns);
-      counted += bucket.count;
-    }
-    EXPECT_EQ(counted, histogram.count());
-  }
-}
-
-TEST(LatencyHistogram, TakesAnyLength) {
-  LatencyHistogram histogram;
-  EXPECT_EQ(histogram.quantile_ns(0.5), 0);
-  histogram.add(-5);
-  histogram.add(std::numeric_limits<std::int64_t>::max() / 2);
-  EXPECT_EQ(histogram.minimum_ns(), 0);
-  EXPECT_EQ(histogram.quantile_ns(1.0), (std::int64_t{1} << 42U) - 1);
-}
 
 TEST(SourcePorts, RotatesAndNeverTakesOneThatIsOutstandingOrInUse) {
   const std::array<std::uint16_t, 1> in_use = {102};

@@ -12,8 +12,9 @@ constexpr unsigned coarse_precision_bits = 5;
 }  // namespace
 
 ScoreBoard::ScoreBoard(std::size_t target_count, std::int64_t late_after_ns)
-    : late_after_ns_(late_after_ns), total_(LatencyHistogram::default_precision_bits) {
-  const unsigned bits = target_count <= precise_target_count ? LatencyHistogram::default_precision_bits : coarse_precision_bits;
+    : late_after_ns_(late_after_ns), total_(base::LatencyHistogram::default_precision_bits) {
+  const unsigned bits =
+      target_count <= precise_target_count ? base::LatencyHistogram::default_precision_bits : coarse_precision_bits;
   targets_.assign(target_count, TargetScore(bits));
 }
 

@@ -6,8 +6,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "base/latency_histogram.h"
 #include "evidence/records.h"
-#include "probe/latency_histogram.h"
 
 namespace stallscope::probe {
 
@@ -39,11 +39,11 @@ struct TargetScore {
   std::int64_t fastest_ns = -1;
   std::int64_t newest_answered = -1;
   /// From the intended time to the answer.
-  LatencyHistogram score;
+  base::LatencyHistogram score;
   /// From the kernel's transmit timestamp to its receive timestamp: the path and the far host.
-  LatencyHistogram path;
+  base::LatencyHistogram path;
   /// Of it, the far host, by its own clock.
-  LatencyHistogram far_host;
+  base::LatencyHistogram far_host;
 
   explicit TargetScore(unsigned precision_bits) : score(precision_bits), path(precision_bits), far_host(precision_bits) {}
 };
@@ -60,9 +60,9 @@ class ScoreBoard {
   /// All targets.
   [[nodiscard]] const TargetScore& total() const { return total_; }
   /// How late the prober itself was: sent minus intended.
-  [[nodiscard]] const LatencyHistogram& own_lateness() const { return own_lateness_; }
+  [[nodiscard]] const base::LatencyHistogram& own_lateness() const { return own_lateness_; }
   /// From sent to the kernel's transmit timestamp: this host's stack, queueing discipline and driver.
-  [[nodiscard]] const LatencyHistogram& own_stack() const { return own_stack_; }
+  [[nodiscard]] const base::LatencyHistogram& own_stack() const { return own_stack_; }
 
  private:
   ProbeFateKind fate_of(const TargetScore& score, const evidence::ProbeRecord& probe) const;
@@ -70,8 +70,8 @@ class ScoreBoard {
   std::int64_t late_after_ns_;
   std::vector<TargetScore> targets_;
   TargetScore total_;
-  LatencyHistogram own_lateness_;
-  LatencyHistogram own_stack_;
+  base::LatencyHistogram own_lateness_;
+  base::LatencyHistogram own_stack_;
 };
 
 }  // namespace stallscope::probe

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "probe/latency_histogram.h"
+#include "base/latency_histogram.h"
 
 #include <algorithm>
 #include <bit>
 #include <cmath>
 
-namespace stallscope::probe {
+namespace stallscope::base {
 
 // Values below 2^p have a bucket each. From there on, each power of two is divided into 2^p buckets.
 
@@ -88,4 +88,4 @@ std::vector<LatencyHistogram::Bucket> LatencyHistogram::buckets(unsigned precisi
   return found;
 }
 
-}  // namespace stallscope::probe
+}  // namespace stallscope::base

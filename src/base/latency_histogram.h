@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-namespace stallscope::probe {
+namespace stallscope::base {
 
 /// Counts of lengths of time in buckets that grow with them: each is at most 1/2^precision_bits of its value wide. From 0 to 2^42
 /// ns (73 minutes); longer ones count as that long, and the longest is kept exactly. A flat array that never grows.
@@ -49,4 +49,4 @@ class LatencyHistogram {
   std::int64_t maximum_ns_ = 0;
 };
 
-}  // namespace stallscope::probe
+}  // namespace stallscope::base

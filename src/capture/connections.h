@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+
+#include "capture/exchange.h"
+#include "capture/slot_table.h"
+
+namespace stallscope::capture {
+
+/// What is needed of a TCP packet.
+struct Segment {
+  std::int64_t time_ns = 0;
+  std::uint32_t packet = 0;
+  std::uint32_t sequence = 0;
+  std::uint32_t acknowledgement = 0;
+  std::uint32_t payload_bytes = 0;
+  std::uint32_t timestamp = 0;
+  std::uint32_t timestamp_echo = 0;
+  std::uint8_t flags = 0;
+  bool has_timestamps = false;
+  /// Its sender is the key's `near`.
+  bool from_near = false;
+};
+
+/// Follows the data of TCP connections, once there is some: to the ACK that ends where a segment ends, and from the end of a
+/// request to the first byte of the response. Bytes that were sent more than once are left out (Karn's rule) unless the ACK echoes
+/// the timestamp of one transmission alone. A loss makes what was sent after it wait for the retransmission: that is left out, too.
+///
+/// Who responds is told by the ports: the lower one is the service; of equal ones, who did not send first.
+class Connections {
+ public:
+  /// 58 MiB, and half of it again while the table grows to that.
+  static constexpr std::size_t most_connections = std::size_t{1} << 17U;
+  /// Segments that are followed in a direction at once; more are counted and passed over.
+  static constexpr std::size_t most_followed = 8;
+
+  /// Both must outlive this.
+  Connections(ObservationSink& sink, TrackerCounts& counts);
+
+  /// The same for both directions; says in `from_near` which one it is.
+  [[nodiscard]] static ExchangeKey key_of(const ExchangeKey& directed, bool& from_near);
+  [[nodiscard]] bool empty() const { return connections_.empty(); }
+  [[nodiscard]] std::uint64_t prepare(const ExchangeKey& key) const;
+  void add(const ExchangeKey& key, std::uint64_t hash, const Segment& segment);
+
+ private:
+  /// A segment that is not acknowledged yet. All zeros is none.
+  struct Followed {
+    std::int64_t sent_ns;
+    std::uint32_t end;
+    std::uint32_t timestamp;
+    std::uint32_t packet;
+    /// It was sent again, or something before it was lost.
+    bool tainted;
+    bool has_timestamp;
+  };
+  /// What one end sends. All zeros is the state before the first segment.
+  struct Direction {
+    std::array<Followed, most_followed> followed;
+    std::uint32_t next_sequence;
+    std::uint32_t acknowledged;
+    std::uint32_t largest_bytes;
+    /// Of the request that ends with the last data.
+    std::uint32_t request_packet;
+    std::int64_t request_ns;
+    std::uint32_t acked_after_us;
+    std::uint8_t followed_count;
+    bool has_sent : 1;
+    bool awaits_response : 1;
+    /// Its FIN was seen.
+    bool has_ended : 1;
+  };
+  struct Connection {
+    ExchangeKey key;
+    std::int64_t last_ns;
+    std::array<Direction, 2> directions;
+    /// Index of the one that asks.
+    std::uint8_t asking;
+
+    [[nodiscard]] bool idle() const;
+    [[nodiscard]] bool spare(std::int64_t now_ns) const;
+    [[nodiscard]] std::int64_t worth() const;
+  };
+
+  /// Of `sender`'s segments.
+  void take_ack(const Connection& connection, std::size_t sender, Direction& direction, const Segment& ack);
+  void tell(const Connection& connection, std::size_t sender, const Followed& followed, const Segment& ack, bool may_be_delayed,
+            bool by_timestamp);
+  void take_data(Connection& connection, std::size_t sender, const Segment& segment);
+  /// Whether any of it is new.
+  [[nodiscard]] bool take_old(const Connection& connection, std::size_t sender, Direction& direction, const Segment& segment,
+                              std::uint32_t end);
+  void follow(Direction& direction, const Segment& segment, std::uint32_t end, bool tainted);
+  void take_turn(Connection& connection, std::size_t sender, const Segment& segment);
+
+  ObservationSink& sink_;
+  TrackerCounts& counts_;
+  SlotTable<Connection> connections_;
+};
+
+}  // namespace stallscope::capture

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "capture/decode.h"
+#include "capture/packet.h"
+
+namespace stallscope::capture {
+
+/// Packets to a host that came all at once after a silence which that host's traffic does not have: what a queue that stood still
+/// lets go. It takes no answers, so it is seen on the side that receives, too.
+struct PacketRelease {
+  std::array<std::uint8_t, 16> host{};
+  bool v6 = false;
+  /// When the silence began, and when it ended.
+  std::int64_t silent_from_ns = 0;
+  std::int64_t released_ns = 0;
+  std::int64_t drained_ns = 0;
+  std::int64_t packet_count = 0;
+  /// Of the first.
+  std::uint32_t packet = 0;
+  /// Silence, counted in usual distances from one packet to the next. Were packets independent, so long a silence had the chance
+  /// exp(-this).
+  double usual_gaps = 0;
+
+  [[nodiscard]] std::int64_t silence_ns() const { return released_ns - silent_from_ns; }
+};
+
+/// Looks at the distances of packets, by the host they go to, as they pass. Fixed memory.
+class ReleaseFinder {
+ public:
+  /// Hosts whose packets are looked at, 96 bytes each; further ones are left out.
+  static constexpr std::size_t most_hosts = 4'096;
+  static constexpr std::size_t most_kept = 1'000;
+
+  ReleaseFinder();
+  void add(const Packet& packet, const Decoded& decoded);
+  /// In order of time. Those of hosts whose traffic is nothing but bursts are left out. To be called once.
+  [[nodiscard]] std::vector<PacketRelease> finish();
+  /// Beyond what is kept.
+  [[nodiscard]] std::int64_t left_out_count() const { return left_out_count_; }
+
+ private:
+  struct Host {
+    std::array<std::uint8_t, 16> address{};
+    bool v6 = false;
+    bool many_flows = false;
+    std::uint32_t first_packet = 0;
+    std::uint32_t flow = 0;
+    std::int64_t first_ns = 0;
+    std::int64_t last_ns = 0;
+    /// Smoothed distance outside of bursts.
+    std::int64_t gap_ns = 0;
+    std::int64_t gap_count = 0;
+    std::int64_t silent_from_ns = 0;
+    std::int64_t released_ns = 0;
+    std::int64_t burst_count = 0;
+    std::int64_t silent_ns = 0;
+  };
+
+  Host* host_of(const IpHeader& ip);
+  void end_burst(Host& host);
+  static void start_burst(Host& host, const Packet& packet, std::uint32_t flow);
+
+  /// A part of the address's hash for each host, 0 where there is none: most hosts of a busy capture are not in the table, and are
+  /// passed over without a look at it.
+  std::vector<std::uint32_t> tags_;
+  std::vector<Host> hosts_;
+  std::vector<PacketRelease> kept_;
+  std::int64_t left_out_count_ = 0;
+};
+
+}  // namespace stallscope::capture
