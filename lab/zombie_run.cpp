@@ -153,6 +153,7 @@ Status show_zombies(const ZombieShow& show, StopSignals& stop, const Progress& p
     return removal.error();
   }
   tell_removal(*removal, progress);
+  wait_until_settled(places->hierarchy);
   return look(ZombieStage::cleaned, *places);
 }
 

@@ -167,7 +167,9 @@ def check_zombies(folder):
     before, made, removed, cleaned = stages
     expect(made["visible"] - before["visible"] >= CONTROL_ZOMBIES, f"made were {made}, before {before}")
     expect(removed["dying"] - before["dying"] == CONTROL_ZOMBIES == end["stayed"], f"of {CONTROL_ZOMBIES} {removed['dying']} stayed: {end}")
-    expect(cleaned["kernel_total"] == before["kernel_total"], f"left are {cleaned['kernel_total']}, before were {before['kernel_total']}")
+    # A CPU keeps what it charged last in its stock, and with it that cgroup (memcg_stock_pcp, mm/memcontrol.c), until it charges another.
+    expect(cleaned["visible"] == before["visible"] and cleaned["kernel_total"] <= before["kernel_total"] + machine.CPUS,
+           f"left are {cleaned}, before were {before}")
 
 
 def check_faults(folder, series):
