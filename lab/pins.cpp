@@ -85,7 +85,7 @@ Status check_owner(const OwnedFd& fd, const PinPlace& place) {
 }  // namespace
 
 std::optional<PinKind> parse_pin_kind(std::string_view name) {
-  const auto found = std::find(pin_names.begin(), pin_names.end(), name);
+  const auto* const found = std::find(pin_names.begin(), pin_names.end(), name);
   return found == pin_names.end() ? std::nullopt : std::optional(static_cast<PinKind>(found - pin_names.begin()));
 }
 

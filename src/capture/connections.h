@@ -75,10 +75,10 @@ class Connections {
   };
   struct Connection {
     ExchangeKey key;
-    std::int64_t last_ns;
-    std::array<Direction, 2> directions;
+    std::int64_t last_ns = 0;
+    std::array<Direction, 2> directions = {};
     /// Index of the one that asks.
-    std::uint8_t asking;
+    std::uint8_t asking = 0;
 
     [[nodiscard]] bool idle() const;
     [[nodiscard]] bool spare(std::int64_t now_ns) const;

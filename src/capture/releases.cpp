@@ -29,7 +29,7 @@ constexpr std::size_t places_tried = 8;
 
 std::uint32_t flow_mark(const Decoded& decoded) {
   const IpHeader& ip = decoded.inner();
-  std::uint32_t mark = load<std::uint32_t>(ip.source + ip.address_size() - 4);
+  auto mark = load<std::uint32_t>(ip.source + ip.address_size() - 4);
   mark ^= (std::uint32_t{decoded.source_port} << 16U) | decoded.destination_port;
   return mark;
 }
@@ -107,7 +107,7 @@ void ReleaseFinder::end_burst(Host& host) {
   const std::int64_t count = std::exchange(host.burst_count, 0);
   const std::int64_t silence_ns = host.released_ns - host.silent_from_ns;
   const std::int64_t expected = silence_ns / std::max<std::int64_t>(host.gap_ns, 1);
-  if (count == 0 || count < fewest_in_burst || count < expected / burst_divisor || !host.many_flows) {
+  if (count < fewest_in_burst || count < expected / burst_divisor || !host.many_flows) {
     return;
   }
   host.silent_ns += silence_ns;

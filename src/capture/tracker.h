@@ -35,17 +35,17 @@ class Tracker {
  private:
   struct Entry {
     ExchangeKey key;
-    std::int64_t first_ns;
-    std::uint32_t sequence;
-    std::uint32_t timestamp;
-    std::uint32_t first_packet;
-    std::uint32_t last_packet;
+    std::int64_t first_ns = 0;
+    std::uint32_t sequence = 0;
+    std::uint32_t timestamp = 0;
+    std::uint32_t first_packet = 0;
+    std::uint32_t last_packet = 0;
     /// The last time it was sent, counted from the first.
-    std::uint32_t resent_after_us;
-    std::uint16_t queued_ticks;
-    bool answered : 1;
-    bool has_timestamp : 1;
-    std::uint8_t resent_count;
+    std::uint32_t resent_after_us = 0;
+    std::uint16_t queued_ticks = 0;
+    bool answered : 1 = false;
+    bool has_timestamp : 1 = false;
+    std::uint8_t resent_count = 0;
 
     [[nodiscard]] std::int64_t last_ns() const;
     [[nodiscard]] bool spare(std::int64_t now_ns) const;
