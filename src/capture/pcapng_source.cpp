@@ -23,9 +23,6 @@ constexpr std::uint16_t option_isb_ifdrop = 5;
 constexpr unsigned power_of_two = 0x80;
 constexpr unsigned most_decimal_exponent = 19;
 
-/// 128 bits hold any 64-bit time in nanoseconds.
-__extension__ using Wide = unsigned __int128;
-
 /// How the times of an interface are counted.
 struct TimeScale {
   std::uint64_t per_second = 1'000'000;
@@ -42,6 +39,8 @@ struct TimeScale {
     if (all_seconds < 0 || all_seconds > most_seconds) {
       return std::nullopt;
     }
+    // 128 bits hold any 64-bit time in nanoseconds.
+    __extension__ using Wide = unsigned __int128;
     const Wide fraction = static_cast<Wide>(ticks % per_second) * static_cast<Wide>(base::ns_per_s) / per_second;
     return (all_seconds * base::ns_per_s) + static_cast<std::int64_t>(fraction);
   }
