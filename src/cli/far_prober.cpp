@@ -28,9 +28,15 @@ using nlohmann::json;
 
 constexpr std::size_t longest_line = 64 * 1024;
 
+/// A time of a clock that began with its host; anything else is none, and could not be calculated with.
 std::optional<std::int64_t> time_of(const json& line, const char* name) {
+  constexpr std::int64_t latest_ns = std::int64_t{1} << 62U;
   const auto field = line.find(name);
-  return field != line.end() && field->is_number_integer() ? std::optional(field->get<std::int64_t>()) : std::nullopt;
+  if (field == line.end() || !field->is_number_integer()) {
+    return std::nullopt;
+  }
+  const auto time_ns = field->get<std::int64_t>();
+  return time_ns >= 0 && time_ns <= latest_ns ? std::optional(time_ns) : std::nullopt;
 }
 
 std::string prober_command(const FarProberOptions& options, const NodeProgram& program) {
@@ -60,14 +66,12 @@ void FarProbeReader::add(std::string_view text, std::int64_t now_ns) {
 
 void FarProbeReader::read_line(std::string_view line, std::int64_t now_ns) {
   const json parsed = json::parse(line, nullptr, /*allow_exceptions=*/false);
-  const auto type = parsed.is_object() ? parsed.find("type") : parsed.end();
-  if (!parsed.is_object() || type == parsed.end() || !type->is_string()) {
-    ++ignored_count_;
+  if (!parsed.is_object() || !parsed.contains("type") || parsed["type"] != "probe") {
     return;
   }
   const std::optional<std::int64_t> intended_ns = time_of(parsed, "intended_ns");
   const std::optional<std::int64_t> sent_ns = time_of(parsed, "sent_ns");
-  if (*type != "probe" || !intended_ns || !sent_ns) {
+  if (!intended_ns || !sent_ns) {
     return;
   }
   const FarProbe probe{*intended_ns, *sent_ns, time_of(parsed, "received_ns")};
@@ -151,9 +155,17 @@ Status FarProber::read_available(int wait_ms) {
   return base::ok();
 }
 
+void FarProber::request_stop() {
+  stopping_ = true;
+  connection_->end_input();
+}
+
 Result<std::vector<FarProbe>> FarProber::take() {
   if (const Status read = read_available(0); !read) {
     return read.error();
+  }
+  if (ended_ && !stopping_) {
+    return Error{"probe from", program_.access().host, "its prober ended before this one did", ""};
   }
   return reader_.take(base::monotonic_ns());
 }

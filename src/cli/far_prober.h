@@ -35,14 +35,12 @@ struct FarProbe {
 /// after its answer did there: this host's time may come out late by as long as that took, never early. Pure.
 class FarProbeReader {
  public:
-  /// Text as it comes, in pieces of any size, at `now_ns`.
+  /// Text as it comes, in pieces of any size, at `now_ns`. Lines that are no probe are passed over: what a login prints, for
+  /// example.
   void add(std::string_view text, std::int64_t now_ns);
 
   /// Probes read since the last call. None before the clocks were compared for `align_ns` after the first line.
   [[nodiscard]] std::vector<FarProbe> take(std::int64_t now_ns);
-
-  /// Lines that were none of a probe or a summary: what a login prints, for example.
-  [[nodiscard]] std::int64_t ignored_count() const { return ignored_count_; }
 
   static constexpr std::int64_t align_ns = 2'000'000'000;
 
@@ -54,7 +52,6 @@ class FarProbeReader {
   std::vector<FarProbe> probes_;
   std::optional<std::int64_t> offset_ns_;
   std::int64_t first_line_ns_ = 0;
-  std::int64_t ignored_count_ = 0;
 };
 
 /// A prober on another host. It ends when this ends, or when the connection does.
@@ -63,10 +60,11 @@ class FarProber {
   /// Blocks until it has printed its first probe. Ctrl-C (InterruptGuard) ends the wait with an error.
   [[nodiscard]] static base::Result<FarProber> start(const FarProberOptions& options);
 
-  /// What came since the last call; does not block. Empty where nothing did. An error where the far prober failed.
+  /// What came since the last call; does not block. Empty where nothing did. An error where the far prober failed, or ended
+  /// unasked.
   [[nodiscard]] base::Result<std::vector<FarProbe>> take();
 
-  void request_stop() { connection_->end_input(); }
+  void request_stop();
 
  private:
   FarProber(NodeProgram program, base::OwnedFd output, std::unique_ptr<SshConnection> connection)
@@ -81,6 +79,7 @@ class FarProber {
   FarProbeReader reader_;
   bool begun_ = false;
   bool ended_ = false;
+  bool stopping_ = false;
 };
 
 }  // namespace stallscope::cli

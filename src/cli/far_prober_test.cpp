@@ -56,7 +56,15 @@ TEST(FarProbeReader, PutsPiecesTogetherAndPassesOverWhatIsNoProbe) {
     reader.add({&byte, 1}, begin_ns + (2 * ns_per_ms));
   }
   EXPECT_THAT(reader.take(begin_ns + (2 * FarProbeReader::align_ns)), SizeIs(1));
-  EXPECT_EQ(reader.ignored_count(), 3);
+}
+
+TEST(FarProbeReader, DoesNotCalculateWithTimesThatAreNone) {
+  FarProbeReader reader;
+  for (const char* time : {"-1", "9223372036854775807", "18446744073709551615", "1.5", "\"1\""}) {
+    reader.add(fmt::format("{{\"type\":\"probe\",\"intended_ns\":0,\"sent_ns\":{},\"received_ns\":0}}\n", time), begin_ns);
+  }
+  reader.add(line(begin_ns, begin_ns + ns_per_ms), begin_ns + (2 * ns_per_ms));
+  EXPECT_THAT(reader.take(begin_ns + (2 * FarProbeReader::align_ns)), SizeIs(1));
 }
 
 TEST(FarProbeReader, DoesNotKeepALineThatNeverEnds) {

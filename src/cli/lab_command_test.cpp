@@ -292,12 +292,7 @@ TEST_F(LabCommand, BadInputIsRefusedBeforeAnythingIsMade) {
       {{"run", "irq-off-section+softirq-vector", "--length", "501ms"}, "--length 501ms"},
       {{"up", "--receive-cpu", "-1"}, "--receive-cpu -1"},
   };
-  for (const auto& [arguments, named] : cases) {
-    LabProcess lab(arguments);
-    EXPECT_EQ(lab.exit_status(), exit_error) << named;
-    EXPECT_THAT(lab.messages(), testing::HasSubstr(named));
-  }
-  expect_all_gone();
+  expect_refused(cases);
 }
 
 }  // namespace

@@ -18,6 +18,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -198,6 +199,16 @@ class LabCommand : public testing::Test {
     EXPECT_FALSE(std::filesystem::exists("/run/stallscope-lab.lock"));
     EXPECT_FALSE(std::filesystem::exists(lab::undo_directory));
     EXPECT_THAT(process_names(), testing::IsEmpty());
+  }
+
+  /// Each of these command lines, with an error that names what is wrong, and nothing left.
+  void expect_refused(const std::vector<std::pair<std::vector<std::string>, std::string>>& cases) const {
+    for (const auto& [arguments, named] : cases) {
+      LabProcess lab(arguments);
+      EXPECT_EQ(lab.exit_status(), exit_error) << named;
+      EXPECT_THAT(lab.messages(), testing::HasSubstr(named));
+    }
+    expect_all_gone();
   }
 
   /// Nothing under the lab's names, and the kernel counts no more memory cgroups than before, but for a few that the machine
