@@ -21,12 +21,11 @@ namespace stallscope::cli {
 namespace {
 
 using base::Error;
-using base::OwnedFd;
 using base::Result;
 using base::Status;
 using nlohmann::json;
 
-constexpr std::size_t longest_line = 64 * 1024;
+constexpr std::size_t longest_line = std::size_t{64} * 1024;
 
 /// A time of a clock that began with its host; anything else is none, and could not be calculated with.
 std::optional<std::int64_t> time_of(const json& line, const char* name) {
@@ -139,7 +138,7 @@ Result<FarProber> FarProber::start(const FarProberOptions& options) {
 Status FarProber::read_available(int wait_ms) {
   pollfd ready{output_.get(), POLLIN, 0};
   while (!ended_ && ::poll(&ready, 1, wait_ms) > 0) {
-    std::array<char, 64 * 1024> chunk{};
+    std::array<char, longest_line> chunk{};
     const ssize_t got = ::read(output_.get(), chunk.data(), chunk.size());
     if (got < 0 && errno == EINTR) {
       continue;
