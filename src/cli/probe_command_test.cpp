@@ -125,6 +125,24 @@ TEST_F(ProbeOutput, JsonIsOneObjectALineWithNullForUnknown) {
   EXPECT_TRUE(parsed[2]["far_host"].is_null());
 }
 
+TEST_F(ProbeOutput, HttpIsShownByPhaseAndByHowFarLostOnesCame) {
+  evidence::ProbeRecord probe;
+  board_.add_phases(0, probe, {0, 2 * ns_per_ms, 92 * ns_per_ms, 95 * ns_per_ms, 503});
+  board_.add_phases(0, probe, {1, 3 * ns_per_ms, -1, -1, 0});
+  const std::string text = render_probe_text(report(), {});
+  EXPECT_THAT(text, HasSubstr("HTTP: status 503 1 time; 1 connected and got no response"));
+  EXPECT_THAT(text, testing::ContainsRegex("to first byte +90.0 ms"));
+  std::istringstream lines(render_probe_json(report()));
+  std::string line;
+  ASSERT_TRUE(std::getline(lines, line));
+  const nlohmann::json json = nlohmann::json::parse(line);
+  EXPECT_EQ(json["http"]["statuses"]["503"], 1);
+  EXPECT_EQ(json["http"]["connect"]["count"], 2);
+  EXPECT_EQ(json["http"]["no_response"], 1);
+  ASSERT_TRUE(std::getline(lines, line));
+  EXPECT_TRUE(nlohmann::json::parse(line)["http"].is_null());
+}
+
 TEST_F(ProbeOutput, ALineForEachProbe) {
   evidence::FlowRecord flow;
   flow.source_port = 61'000;
@@ -132,6 +150,9 @@ TEST_F(ProbeOutput, ALineForEachProbe) {
   probe.sequence = 7;
   EXPECT_EQ(probe_line_text(targets_[1], flow, probe, probe::ProbeFateKind::lost, nullptr),
             "tcp://10.0.1.2:443 seq=7 sport=61000 lost\n");
+  const evidence::HttpRecord silent{7, 3 * ns_per_ms, -1, -1, 0};
+  EXPECT_EQ(probe_line_text(targets_[1], flow, probe, probe::ProbeFateKind::lost, &silent),
+            "tcp://10.0.1.2:443 seq=7 sport=61000 lost, connect=3.0 ms, no response\n");
   probe.received_ns = 2 * ns_per_ms;
   probe.transmitted_ns = ns_per_ms;
   probe.answer = evidence::AnswerKind::reset;

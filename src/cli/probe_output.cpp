@@ -7,7 +7,9 @@
 #include <array>
 #include <nlohmann/json.hpp>
 #include <numeric>
+#include <optional>
 #include <string_view>
+#include <vector>
 
 #include "base/text.h"
 #include "base/units.h"
@@ -19,6 +21,7 @@ using base::format_count;
 using base::format_duration;
 using base::LatencyHistogram;
 using evidence::AnswerKind;
+using evidence::HttpRecord;
 using evidence::ProbeRecord;
 using nlohmann::ordered_json;
 using probe::ProbeFateKind;
@@ -102,10 +105,36 @@ std::string counts_text(const TargetScore& score, std::int64_t duplicates) {
   return text;
 }
 
+/// "200 x 58, 503 x 2", and of what was lost how far it came.
+std::string http_text(const probe::HttpScore& score) {
+  std::vector<std::string> parts;
+  for (const auto& [status, count] : score.statuses) {
+    parts.push_back(fmt::format("status {} {} time{}", status, format_count(count), count == 1 ? "" : "s"));
+  }
+  const auto lost = [&](std::int64_t count, std::string_view how) {
+    if (count > 0) {
+      parts.push_back(fmt::format("{} {}", format_count(count), how));
+    }
+  };
+  lost(score.not_connected, "never connected");
+  lost(score.no_response, "connected and got no response");
+  lost(score.cut_short, "got a response that did not end");
+  return fmt::format("HTTP: {}", fmt::join(parts, "; "));
+}
+
 std::string latency_text(const TargetScore& score) {
   std::string text;
   if (score.answered > 0) {
     text += quantile_heading() + quantile_row("from intended", score.score);
+  }
+  if (score.http) {
+    text += score.answered > 0 || score.http->connect.count() == 0 ? "" : quantile_heading();
+    const auto phase = [&](std::string_view label, const LatencyHistogram& histogram) {
+      text += histogram.count() > 0 ? quantile_row(label, histogram) : "";
+    };
+    phase("connect", score.http->connect);
+    phase("to first byte", score.http->first_byte);
+    phase("rest of response", score.http->rest);
   }
   if (score.path.count() > 0) {
     text += quantile_row("path, by kernel", score.path);
@@ -218,6 +247,23 @@ ordered_json buckets_json(const LatencyHistogram& histogram) {
   return json;
 }
 
+ordered_json json_of(const std::optional<probe::HttpScore>& score) {
+  if (!score) {
+    return nullptr;
+  }
+  ordered_json statuses = ordered_json::object();
+  for (const auto& [status, count] : score->statuses) {
+    statuses[fmt::format("{}", status)] = count;
+  }
+  return {{"connect", json_of(score->connect)},
+          {"first_byte", json_of(score->first_byte)},
+          {"rest", json_of(score->rest)},
+          {"not_connected", score->not_connected},
+          {"no_response", score->no_response},
+          {"cut_short", score->cut_short},
+          {"statuses", statuses}};
+}
+
 ordered_json json_of(const TargetScore& score) {
   ordered_json answers = ordered_json::object();
   for (std::size_t i = 1; i < score.answers.size(); ++i) {
@@ -233,7 +279,19 @@ ordered_json json_of(const TargetScore& score) {
           {"out_of_order", score.out_of_order},
           {"from_intended", json_of(score.score)},
           {"path", json_of(score.path)},
-          {"far_host", json_of(score.far_host)}};
+          {"far_host", json_of(score.far_host)},
+          {"http", json_of(score.http)}};
+}
+
+/// How far an HTTP probe came that was lost.
+std::string lost_phase(const ProbeRecord& probe, const HttpRecord& http) {
+  if (http.connected_ns == HttpRecord::not_reached) {
+    return ", never connected";
+  }
+  const std::string connected = fmt::format(", connect={}", format_duration(http.connected_ns - probe.sent_ns));
+  return http.first_byte_ns == HttpRecord::not_reached
+             ? connected + ", no response"
+             : fmt::format("{} first-byte={}, no end", connected, format_duration(http.first_byte_ns - probe.sent_ns));
 }
 
 std::string line_of(const ordered_json& json) {
@@ -262,6 +320,7 @@ std::string render_probe_text(const ProbeReport& report, const ProbeTextOptions&
     const std::size_t index = order[i];
     text += title_of(report.targets[index]) + "\n";
     text += indented(counts_text(scores[index], report.summary.duplicates[index]));
+    text += scores[index].http ? indented(http_text(*scores[index].http)) : "";
     text += latency_text(scores[index]);
   }
   if (shown < order.size()) {
@@ -336,13 +395,14 @@ std::string render_probe_json(const ProbeReport& report) {
 }
 
 std::string probe_line_text(const probe::ProbeTarget& target, const evidence::FlowRecord& flow, const ProbeRecord& probe,
-                            ProbeFateKind fate, const probe::HttpExchange* http) {
+                            ProbeFateKind fate, const HttpRecord* http) {
   std::string text = fmt::format("{} seq={}", base::printable(target.name), probe.sequence);
   if (flow.source_port != 0) {
     text += fmt::format(" sport={}", flow.source_port);
   }
   if (!probe.answered()) {
-    return text + (fate == ProbeFateKind::answer_lost ? " lost, and answered again by the far host's timer\n" : " lost\n");
+    text += fate == ProbeFateKind::answer_lost ? " lost, and answered again by the far host's timer" : " lost";
+    return text + (http != nullptr ? lost_phase(probe, *http) : "") + "\n";
   }
   text += fmt::format(" {} rtt={}", answer_name(probe.answer), format_duration(probe.score_ns()));
   if (probe.transmitted_ns != ProbeRecord::unknown) {
@@ -364,7 +424,7 @@ std::string probe_line_text(const probe::ProbeTarget& target, const evidence::Fl
 }
 
 std::string probe_line_json(const evidence::FlowRecord& flow, const ProbeRecord& probe, ProbeFateKind fate,
-                            const probe::HttpExchange* http) {
+                            const HttpRecord* http) {
   ordered_json json = {{"type", "probe"},
                        {"sequence", probe.sequence},
                        {"kind", evidence::probe_kind_id(flow.kind)},
@@ -379,7 +439,7 @@ std::string probe_line_json(const evidence::FlowRecord& flow, const ProbeRecord&
                        {"received_ns", unknown_as_null(probe.received_ns)},
                        {"far_host_ns", unknown_as_null(probe.far_host_ns)}};
   if (http != nullptr) {
-    json["http_status"] = http->status;
+    json["http_status"] = http->status != 0 ? ordered_json(http->status) : ordered_json(nullptr);
     json["connected_ns"] = unknown_as_null(http->connected_ns);
     json["first_byte_ns"] = unknown_as_null(http->first_byte_ns);
   }

@@ -38,9 +38,9 @@ struct ProbeTextOptions {
 /// One probe as a line of text, like hping3's, or of JSON. `http` may be null.
 [[nodiscard]] std::string probe_line_text(const probe::ProbeTarget& target, const evidence::FlowRecord& flow,
                                           const evidence::ProbeRecord& probe, probe::ProbeFateKind fate,
-                                          const probe::HttpExchange* http);
+                                          const evidence::HttpRecord* http);
 [[nodiscard]] std::string probe_line_json(const evidence::FlowRecord& flow, const evidence::ProbeRecord& probe,
-                                          probe::ProbeFateKind fate, const probe::HttpExchange* http);
+                                          probe::ProbeFateKind fate, const evidence::HttpRecord* http);
 /// The line that a person watching sees rewritten.
 [[nodiscard]] std::string progress_line(const probe::ScoreBoard& board, std::int64_t elapsed_ns, std::int64_t planned_ns);
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <optional>
@@ -27,6 +28,7 @@ namespace {
 
 using base::Result;
 using base::Status;
+using evidence::HttpRecord;
 using evidence::ProbeRecord;
 
 constexpr auto turn_length = std::chrono::milliseconds(100);
@@ -60,8 +62,8 @@ class ProbeBundle {
     return ProbeBundle(*std::move(writer), std::move(run), prober);
   }
 
-  Status add(const std::vector<ProbeRecord>& probes) {
-    for (const ProbeRecord& probe : probes) {
+  Status add(const ProberThread::Records& records) {
+    for (const ProbeRecord& probe : records.probes) {
       if (written_flows_.insert(probe.flow_id).second) {
         if (Status added = writer_.add(prober_->flow(probe.flow_id)); !added) {
           return added;
@@ -70,6 +72,9 @@ class ProbeBundle {
       if (Status added = writer_.add(probe); !added) {
         return added;
       }
+    }
+    if (Status added = writer_.add_all(records.exchanges); !added) {
+      return added;
     }
     run_.end_ns = base::monotonic_ns();
     if (run_.end_ns - last_commit_ns_ < commit_every_ns) {
@@ -178,7 +183,7 @@ class ProbeRun {
       const ProberThread::Records& records = thread.take();
       score(records);
       if (bundle) {
-        if (const Status added = bundle->add(records.probes); !added) {
+        if (const Status added = bundle->add(records); !added) {
           return added.error();
         }
       }
@@ -224,27 +229,34 @@ class ProbeRun {
 
  private:
   void score(const ProberThread::Records& records) {
-    auto exchange = records.exchanges.begin();
+    exchanges_ = records.exchanges;
+    std::sort(exchanges_.begin(), exchanges_.end(),
+              [](const HttpRecord& a, const HttpRecord& b) { return a.sequence < b.sequence; });
     for (const ProbeRecord& probe : records.probes) {
       const std::size_t target = prober_.target_of(probe.sequence);
       const probe::ProbeFateKind fate = board_.add(target, probe);
       shapes_.add(probe);
+      const HttpRecord* const http = phases_of(probe.sequence);
+      if (http != nullptr) {
+        board_.add_phases(target, probe, *http);
+      }
       if (!options_.each) {
         continue;
       }
-      // Exchanges come in the order of their probes.
-      const bool has_exchange = exchange != records.exchanges.end() && exchange->sequence == probe.sequence;
-      const probe::HttpExchange* const http = has_exchange ? &*exchange : nullptr;
       const evidence::FlowRecord flow = prober_.flow(probe.flow_id);
       print_out(options_.json ? probe_line_json(flow, probe, fate, http)
                               : probe_line_text(prober_.targets()[target], flow, probe, fate, http));
-      if (has_exchange) {
-        ++exchange;
-      }
     }
     if (options_.each) {
       (void)std::fflush(stdout);
     }
+  }
+
+  /// Of a probe of the present batch.
+  [[nodiscard]] const HttpRecord* phases_of(std::int64_t sequence) const {
+    const auto found = std::lower_bound(exchanges_.begin(), exchanges_.end(), sequence,
+                                        [](const HttpRecord& each, std::int64_t wanted) { return each.sequence < wanted; });
+    return found != exchanges_.end() && found->sequence == sequence ? &*found : nullptr;
   }
 
   void show_progress(std::int64_t start_ns) const {
@@ -263,6 +275,8 @@ class ProbeRun {
   probe::Prober& prober_;
   probe::ScoreBoard board_;
   diagnose::ShapeCollector shapes_;
+  /// In order of sequence.
+  std::vector<HttpRecord> exchanges_;
   bool watched_;
 };
 

@@ -19,7 +19,7 @@ class ProberThread {
  public:
   struct Records {
     std::vector<evidence::ProbeRecord> probes;
-    std::vector<probe::HttpExchange> exchanges;
+    std::vector<evidence::HttpRecord> exchanges;
   };
 
   explicit ProberThread(probe::Prober& prober);

@@ -15,7 +15,7 @@ namespace stallscope::evidence {
 /// "stal" in ASCII: SQLite's application_id, by which file(1) and we tell a bundle from another database.
 inline constexpr std::int32_t bundle_application_id = 0x7374616c;
 /// Raised with every change of the tables. A reader refuses any other version and says so.
-inline constexpr std::int32_t bundle_version = 4;
+inline constexpr std::int32_t bundle_version = 5;
 
 /// Writes a bundle while it is recorded. Records are buffered in one transaction and become durable with commit(); whatever ends
 /// the process, the file holds what the last commit wrote and opens. Between a commit() and the next record the bundle is that one
@@ -45,6 +45,7 @@ class BundleWriter {
   [[nodiscard]] base::Status add(const FlowRecord& flow);
   /// A probe is added twice when its reply comes after it was first written; the later record replaces the earlier.
   [[nodiscard]] base::Status add(const ProbeRecord& probe);
+  [[nodiscard]] base::Status add(const HttpRecord& http);
   [[nodiscard]] base::Status add(const PacketRecord& packet);
   /// With its occupants, whose stack ids must come from add_stack. An id of 0 is replaced by the next free one.
   [[nodiscard]] base::Status add(const WaitRecord& wait);

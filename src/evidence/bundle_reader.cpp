@@ -346,6 +346,7 @@ class Reader {
     };
     then([&] { return read_by_id(evidence.flows, &FlowRecord::id); });
     then([&] { return read_by_id(evidence.probes, &ProbeRecord::sequence); });
+    then([&] { return read_by_id(evidence.http, &HttpRecord::sequence); });
     then([&] { return read_all(evidence.packets); });
     then([&] { return read_by_id(evidence.waits, &WaitRecord::id); });
     then([&] { return read_stacks(evidence.stacks); });

@@ -289,8 +289,8 @@ class BundleWriter::Impl {
 
   std::string path_;
   Database database_;
-  std::tuple<Insert<OnlyRow<RunRecord>>, Insert<FlowRecord>, Insert<ProbeRecord>, Insert<PacketRecord>, Insert<WaitRecord>,
-             Insert<OccupantRow>, Insert<StackFrameRow>, Insert<SampleRecord>, Insert<FlushRecord>,
+  std::tuple<Insert<OnlyRow<RunRecord>>, Insert<FlowRecord>, Insert<ProbeRecord>, Insert<HttpRecord>, Insert<PacketRecord>,
+             Insert<WaitRecord>, Insert<OccupantRow>, Insert<StackFrameRow>, Insert<SampleRecord>, Insert<FlushRecord>,
              Insert<OnlyRow<MemcgCensusRecord>>, Insert<PinningFileRecord>, Insert<StatReadRecord>, Insert<MemoryRecord>,
              Insert<SlabRecord>, Insert<CounterRecord>, Insert<BlockedTaskRecord>, Insert<SettingRecord>, Insert<SocketRecord>,
              Insert<ThrottledCgroupRecord>, Insert<GapRecord>, Insert<LossRecord>>
@@ -335,6 +335,9 @@ Status BundleWriter::add(const FlowRecord& flow) {
 }
 Status BundleWriter::add(const ProbeRecord& probe) {
   return impl_->write(probe);
+}
+Status BundleWriter::add(const HttpRecord& http) {
+  return impl_->write(http);
 }
 Status BundleWriter::add(const PacketRecord& packet) {
   return impl_->write(packet);

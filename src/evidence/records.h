@@ -128,6 +128,22 @@ struct ProbeRecord {
   friend bool operator==(const ProbeRecord&, const ProbeRecord&) = default;
 };
 
+/// The phases of one HTTP probe, by the prober's own clock: when connect(2) was done, when the first byte of the response was read,
+/// and the last.
+struct HttpRecord {
+  static constexpr std::int64_t not_reached = -1;
+
+  /// Of the probe.
+  std::int64_t sequence = 0;
+  std::int64_t connected_ns = not_reached;
+  std::int64_t first_byte_ns = not_reached;
+  std::int64_t finished_ns = not_reached;
+  /// 200, 404, ...; 0: no response was understood.
+  std::int32_t status = 0;
+
+  friend bool operator==(const HttpRecord&, const HttpRecord&) = default;
+};
+
 enum class PacketLeg : std::uint8_t { request, reply };
 inline constexpr std::array<PacketLeg, 2> all_packet_legs = {PacketLeg::request, PacketLeg::reply};
 
@@ -450,6 +466,7 @@ struct Evidence {
   RunRecord run;
   std::vector<FlowRecord> flows;
   std::vector<ProbeRecord> probes;
+  std::vector<HttpRecord> http;
   std::vector<PacketRecord> packets;
   std::vector<WaitRecord> waits;
   std::vector<SampleRecord> samples;

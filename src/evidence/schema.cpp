@@ -100,6 +100,14 @@ SELECT sequence,
    AND received_ns - intended_ns >= wait_threshold_ns
        + (SELECT min(received_ns - intended_ns) FROM probe WHERE received_ns <> -1)
  ORDER BY sequence)";
+constexpr std::string_view view_http_phases =
+    R"(CREATE VIEW http_phases AS -- Where the time of each HTTP probe went. NULL: it did not come to that.
+SELECT sequence, status,
+       CASE WHEN connected_ns <> -1 THEN round((connected_ns - sent_ns) / 1e6, 3) END AS connect_ms,
+       CASE WHEN first_byte_ns <> -1 THEN round((first_byte_ns - connected_ns) / 1e6, 3) END AS first_byte_ms,
+       CASE WHEN finished_ns <> -1 THEN round((finished_ns - first_byte_ns) / 1e6, 3) END AS rest_ms
+  FROM http JOIN probe USING (sequence)
+ ORDER BY sequence)";
 constexpr std::string_view view_waits = R"(CREATE VIEW waits AS -- Each wait with the occupant that held the CPU longest.
 SELECT wait.id,
        strftime('%H:%M:%f', (wait.start_ns + realtime_offset_ns) / 1e9, 'unixepoch') AS start_utc,
@@ -129,6 +137,7 @@ const std::vector<std::string>& create_statements() {
   static const std::vector<std::string> statements = {create_table<OnlyRow<RunRecord>>(),
                                                       create_table<FlowRecord>(),
                                                       create_table<ProbeRecord>(),
+                                                      create_table<HttpRecord>(),
                                                       create_table<PacketRecord>(),
                                                       create_table<WaitRecord>(),
                                                       create_table<OccupantRow>(),
@@ -149,6 +158,7 @@ const std::vector<std::string>& create_statements() {
                                                       create_table<LossRecord>(),
                                                       std::string(view_late_probes),
                                                       std::string(view_run_summary),
+                                                      std::string(view_http_phases),
                                                       std::string(view_waits),
                                                       std::string(view_waits_by_occupant),
                                                       std::string(view_stacks)};

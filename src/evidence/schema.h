@@ -158,6 +158,20 @@ struct Table<ProbeRecord> : TableDefaults {
 };
 
 template <>
+struct Table<HttpRecord> : TableDefaults {
+  static constexpr std::string_view name = "http";
+  static constexpr std::string_view about = "The phases of a probe by HTTP, by the prober's own clock.";
+  static constexpr std::string_view key = "sequence";
+  static constexpr Conflict conflict = Conflict::replace;
+  static constexpr std::tuple columns{
+      Column{"sequence", &HttpRecord::sequence, counts, "of the probe"},
+      Column{"connected_ns", &HttpRecord::connected_ns, nanoseconds_or_none, "connect(2) was done; -1: it did not come to that"},
+      Column{"first_byte_ns", &HttpRecord::first_byte_ns, nanoseconds_or_none, "of the response; -1: it did not come to that"},
+      Column{"finished_ns", &HttpRecord::finished_ns, nanoseconds_or_none, "the response was whole; -1: it did not come to that"},
+      Column{"status", &HttpRecord::status, Range{0, 999}, "of the response; 0: none was understood"}};
+};
+
+template <>
 struct Table<PacketRecord> : TableDefaults {
   static constexpr std::string_view name = "packet";
   static constexpr std::string_view about = "A packet of a probe as the receiving kernel saw it.";

@@ -29,6 +29,7 @@ Evidence complete_evidence() {
                     {2, ProbeKind::udp_echo, "\x1b[2J", "fd00::1", 0, "fd00::2", 65'535}};
   evidence.probes = {{1, 1'010'000'000, 1'010'050'000, 1'110'250'000, 1, 1, 1'010'051'000, AnswerKind::reset, 7'000},
                      {2, 1'020'000'000, 1'020'050'000, 1'110'260'000, 1, 2}};
+  evidence.http = {{1, 1'011'000'000, 1'109'000'000, 1'110'250'000, 503}, {2}};
   evidence.packets = {{1, PacketLeg::reply, 4'026'532'000U, 3, "veth-\xff\x1b[31m", 1, 2, 1'010'060'000, 1'110'200'000,
                        ServedBy::ksoftirqd, 14, "ksoftirqd/0", 44}};
   evidence.stacks = {{1, {"css_rstat_flush", "seq_read_iter", "vfs_read"}}, {2, {"f('x'); DROP TABLE run"}}};
@@ -92,6 +93,7 @@ void write_evidence(const std::string& path, const Evidence& evidence) {
   }
   add_all(evidence.flows);
   add_all(evidence.probes);
+  add_all(evidence.http);
   add_all(evidence.packets);
   add_all(evidence.waits);
   add_all(evidence.samples);

@@ -169,16 +169,17 @@ void Connections::finish(Connection& connection, std::size_t index, AnswerKind a
   free_.push_back(static_cast<std::uint32_t>(index));
 }
 
-void Connections::abandon(std::int64_t sequence) {
+std::optional<FinishedConnection> Connections::abandon(std::int64_t sequence) {
   for (std::size_t index = 0; index < connections_.size(); ++index) {
     Connection& connection = connections_[index];
     if (connection.phase != Phase::unused && connection.result.sequence == sequence) {
       connection.fd.reset();
       connection.phase = Phase::unused;
       free_.push_back(static_cast<std::uint32_t>(index));
-      return;
+      return connection.result;
     }
   }
+  return std::nullopt;
 }
 
 }  // namespace stallscope::probe

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -43,8 +44,8 @@ class Connections {
   int start(std::int64_t sequence, const Endpoint& to, const std::string& request);
   /// What has ended since, as many as fit; call again until empty. Valid until the next call.
   [[nodiscard]] std::span<const FinishedConnection> collect();
-  /// Ends one that nobody waits for any more.
-  void abandon(std::int64_t sequence);
+  /// Ends one that nobody waits for any more, and says how far it came; nothing where there is none.
+  std::optional<FinishedConnection> abandon(std::int64_t sequence);
 
  private:
   enum class Phase : std::uint8_t { unused, connecting, sending, reading };

@@ -121,6 +121,30 @@ TEST(ScoreBoard, TellsLateFromSentLateFromLost) {
   EXPECT_EQ(board.targets()[0].score.maximum_ns(), 51 * ns_per_ms) << "scored from the intended time";
 }
 
+TEST(ScoreBoard, TellsInWhichPhaseHttpProbesWereSlowOrLost) {
+  ScoreBoard board(2, ns_per_s);
+  evidence::ProbeRecord probe;
+  probe.sent_ns = ns_per_s;
+  const auto after = [&](std::int64_t length_ns) { return probe.sent_ns + length_ns; };
+  board.add_phases(1, probe, {0, after(2 * ns_per_ms), after(92 * ns_per_ms), after(95 * ns_per_ms), 200});
+  board.add_phases(1, probe, {1, after(3 * ns_per_ms), evidence::HttpRecord::not_reached, evidence::HttpRecord::not_reached, 0});
+  board.add_phases(1, probe, {2, after(ns_per_ms), after(4 * ns_per_ms), evidence::HttpRecord::not_reached, 0});
+  board.add_phases(1, probe, {3});
+  EXPECT_FALSE(board.targets()[0].http);
+  for (const TargetScore* score : {&board.targets()[1], &board.total()}) {
+    ASSERT_TRUE(score->http);
+    EXPECT_EQ(score->http->connect.count(), 3);
+    EXPECT_EQ(score->http->connect.maximum_ns(), 3 * ns_per_ms);
+    EXPECT_EQ(score->http->first_byte.count(), 2);
+    EXPECT_EQ(score->http->first_byte.maximum_ns(), 90 * ns_per_ms);
+    EXPECT_EQ(score->http->rest.maximum_ns(), 3 * ns_per_ms);
+    EXPECT_EQ(score->http->not_connected, 1);
+    EXPECT_EQ(score->http->no_response, 1);
+    EXPECT_EQ(score->http->cut_short, 1);
+    EXPECT_EQ(score->http->statuses, (std::map<std::int32_t, std::int64_t>{{200, 1}}));
+  }
+}
+
 TEST(ScoreBoard, CountsAnswersThatWereOvertakenByThoseOfTheSameTarget) {
   ScoreBoard board(2, ns_per_s);
   board.add(0, probe(2, 0, 0, 1));

@@ -67,15 +67,6 @@ struct ProberOptions {
   std::size_t connection_capacity = 1024;
 };
 
-/// The phases of one HTTP probe, by the prober's own clock.
-struct HttpExchange {
-  std::int64_t sequence = 0;
-  std::int64_t connected_ns = -1;
-  std::int64_t first_byte_ns = -1;
-  std::int64_t finished_ns = -1;
-  std::int32_t status = 0;
-};
-
 struct ProbeErrorCount {
   /// An ICMP error, rather than one of this system's.
   bool icmp = false;
@@ -115,11 +106,11 @@ struct ProberSummary {
   std::int64_t ports_freed_early = 0;
 };
 
-/// Probes whose fate is known, in the order in which it became known, and the phases of those among them that were HTTP. Valid
-/// during the call.
+/// Probes whose fate is known, in the order in which it became known, and the phases of those among them that were HTTP, in any
+/// order. Valid during the call.
 struct ProbeBatch {
   std::span<const evidence::ProbeRecord> probes;
-  std::span<const HttpExchange> exchanges;
+  std::span<const evidence::HttpRecord> exchanges;
 };
 /// Called on the thread of run(); while it runs nothing is sent, and time that it takes beyond the interval becomes the prober's
 /// own lateness.

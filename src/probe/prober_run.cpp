@@ -368,19 +368,33 @@ class ProberRun {
     }
   }
 
+  /// Of HTTP, whether or not it was answered: how far a lost one came says which side to look at.
+  void keep_phases(const FinishedConnection& connection) {
+    const ProbeTarget& target = state_.options.targets[state_.target_of(connection.sequence)];
+    if (target.kind != ProbeKind::http_get || exchanges_.size() == exchange_capacity) {
+      return;
+    }
+    evidence::HttpRecord http;
+    http.sequence = connection.sequence;
+    http.connected_ns = connection.connected_ns;
+    http.first_byte_ns = connection.first_byte_ns;
+    if (connection.answer == evidence::AnswerKind::http_response) {
+      http.finished_ns = connection.finished_ns;
+      http.status = connection.http_status;
+    }
+    exchanges_.push_back(http);
+  }
+
   void collect_connections() {
     while (true) {
       const std::span<const FinishedConnection> finished = state_.connections->collect();
       for (const FinishedConnection& connection : finished) {
+        keep_phases(connection);
         if (connection.answer == evidence::AnswerKind::none) {
           count_error({.error_number = connection.error_number});
           continue;
         }
         session_.received(connection.sequence, connection.finished_ns, {.kind = connection.answer});
-        if (connection.answer == evidence::AnswerKind::http_response && exchanges_.size() < exchange_capacity) {
-          exchanges_.push_back({connection.sequence, connection.connected_ns, connection.first_byte_ns, connection.finished_ns,
-                                connection.http_status});
-        }
       }
       if (finished.empty()) {
         return;
@@ -403,7 +417,9 @@ class ProberRun {
           state_.tcp_ports->lost(state_.targets[index].tcp_index, port, base::monotonic_ns());
         }
       } else if (state_.targets[index].link_count == 0 && !probe.answered()) {
-        state_.connections->abandon(probe.sequence);
+        if (const std::optional<FinishedConnection> unanswered = state_.connections->abandon(probe.sequence)) {
+          keep_phases(*unanswered);
+        }
       }
     }
   }
@@ -461,7 +477,7 @@ class ProberRun {
   ProberSummary summary_;
   ReceiveClock clock_;
   std::vector<ErrorCount> errors_;
-  std::vector<HttpExchange> exchanges_;
+  std::vector<evidence::HttpRecord> exchanges_;
   std::vector<pollfd> polled_;
   bool stopped_ = false;
   std::size_t settled_ = 0;

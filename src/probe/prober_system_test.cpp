@@ -65,7 +65,7 @@ base::OwnedFd listen_in(const TestNetns& netns, int family, std::uint16_t port) 
 struct ProbeOutcome {
   ProberSummary summary;
   std::vector<ProbeRecord> probes;
-  std::vector<HttpExchange> exchanges;
+  std::vector<evidence::HttpRecord> exchanges;
   std::vector<evidence::FlowRecord> flows;
 };
 
@@ -289,7 +289,7 @@ TEST_F(ProberSystem, HttpPhasesAreTimedApart) {
   const std::vector<SlowWebServer::Sent> sent = server.sent();
   ASSERT_EQ(sent.size(), 5U);
   for (std::size_t i = 0; i < outcome.exchanges.size(); ++i) {
-    const HttpExchange& exchange = outcome.exchanges[i];
+    const evidence::HttpRecord& exchange = outcome.exchanges[i];
     EXPECT_EQ(outcome.probes[i].answer, AnswerKind::http_response);
     EXPECT_EQ(exchange.status, 503);
     EXPECT_GE(exchange.connected_ns, outcome.probes[i].sent_ns);
@@ -299,6 +299,28 @@ TEST_F(ProberSystem, HttpPhasesAreTimedApart) {
     EXPECT_LT(exchange.first_byte_ns, sent[i].body_ns);
     EXPECT_GE(exchange.finished_ns, sent[i].body_ns);
   }
+}
+
+TEST_F(ProberSystem, LostHttpProbesSayHowFarTheyCame) {
+  // Nobody accepts: the kernel does, and no response ever comes.
+  const base::OwnedFd silent = listen_in(far_, AF_INET, open_port);
+  ProberOptions given =
+      options({target(ProbeKind::http_get, "10.9.0.2", open_port), target(ProbeKind::http_get, "10.9.0.2", closed_port)});
+  given.interval_ns = 100 * ns_per_ms;
+  given.timeout_ns = 200 * ns_per_ms;
+  const ProbeOutcome outcome = run_probes(given);
+  ASSERT_THAT(outcome.probes, Not(IsEmpty()));
+  ASSERT_EQ(outcome.exchanges.size(), outcome.probes.size());
+  std::int64_t connected_count = 0;
+  for (const evidence::HttpRecord& exchange : outcome.exchanges) {
+    const auto probe = static_cast<std::size_t>(exchange.sequence);
+    EXPECT_EQ(outcome.probes.at(probe).answer, AnswerKind::none);
+    EXPECT_EQ(exchange.first_byte_ns, evidence::HttpRecord::not_reached);
+    const bool connected = exchange.connected_ns != evidence::HttpRecord::not_reached;
+    EXPECT_EQ(connected, outcome.flows.at(probe).target_port == open_port);
+    connected_count += connected ? 1 : 0;
+  }
+  EXPECT_EQ(connected_count, static_cast<std::int64_t>(outcome.probes.size()) / 2);
 }
 
 TEST_F(ProberSystem, WithoutRawSocketsSynsBecomeConnectionsAndSaysSo) {

@@ -12,11 +12,10 @@ constexpr unsigned coarse_precision_bits = 5;
 }  // namespace
 
 ScoreBoard::ScoreBoard(std::size_t target_count, std::int64_t late_after_ns)
-    : late_after_ns_(late_after_ns), total_(base::LatencyHistogram::default_precision_bits) {
-  const unsigned bits =
-      target_count <= precise_target_count ? base::LatencyHistogram::default_precision_bits : coarse_precision_bits;
-  targets_.assign(target_count, TargetScore(bits));
-}
+    : late_after_ns_(late_after_ns),
+      target_bits_(target_count <= precise_target_count ? base::LatencyHistogram::default_precision_bits : coarse_precision_bits),
+      targets_(target_count, TargetScore(target_bits_)),
+      total_(base::LatencyHistogram::default_precision_bits) {}
 
 ProbeFateKind ScoreBoard::fate_of(const TargetScore& score, const evidence::ProbeRecord& probe) const {
   if (!probe.answered()) {
@@ -58,6 +57,31 @@ ProbeFateKind ScoreBoard::add(std::size_t target, const evidence::ProbeRecord& p
     }
   }
   return fate;
+}
+
+void ScoreBoard::add_phases(std::size_t target, const evidence::ProbeRecord& probe, const evidence::HttpRecord& http) {
+  constexpr std::int64_t never = evidence::HttpRecord::not_reached;
+  const auto add_to = [&](TargetScore& whole, unsigned precision_bits) {
+    HttpScore& score = whole.http ? *whole.http : whole.http.emplace(precision_bits);
+    if (http.connected_ns == never) {
+      ++score.not_connected;
+      return;
+    }
+    score.connect.add(http.connected_ns - probe.sent_ns);
+    if (http.first_byte_ns == never) {
+      ++score.no_response;
+      return;
+    }
+    score.first_byte.add(http.first_byte_ns - http.connected_ns);
+    if (http.finished_ns == never) {
+      ++score.cut_short;
+      return;
+    }
+    score.rest.add(http.finished_ns - http.first_byte_ns);
+    ++score.statuses[http.status];
+  };
+  add_to(targets_[target], target_bits_);
+  add_to(total_, base::LatencyHistogram::default_precision_bits);
 }
 
 }  // namespace stallscope::probe

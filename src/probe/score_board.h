@@ -4,6 +4,8 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <vector>
 
 #include "base/latency_histogram.h"
@@ -21,6 +23,23 @@ enum class ProbeFateKind : std::uint8_t {
   lost,
   /// Answered at the second try of the far host, because its first answer was lost.
   answer_lost,
+};
+
+/// The phases of HTTP probes, one after the other. What was lost counts in those that it came through.
+struct HttpScore {
+  base::LatencyHistogram connect;
+  /// From the connection to the first byte of the response: the request's way, the application, and the way back.
+  base::LatencyHistogram first_byte;
+  /// From there to the end of the response.
+  base::LatencyHistogram rest;
+  /// Of the lost, by how far they came.
+  std::int64_t not_connected = 0;
+  std::int64_t no_response = 0;
+  std::int64_t cut_short = 0;
+  /// Responses by status, each of 0 to 999.
+  std::map<std::int32_t, std::int64_t> statuses;
+
+  explicit HttpScore(unsigned precision_bits) : connect(precision_bits), first_byte(precision_bits), rest(precision_bits) {}
 };
 
 /// What the probes to one target came to.
@@ -44,17 +63,21 @@ struct TargetScore {
   base::LatencyHistogram path;
   /// Of it, the far host, by its own clock.
   base::LatencyHistogram far_host;
+  /// Of HTTP only.
+  std::optional<HttpScore> http;
 
   explicit TargetScore(unsigned precision_bits) : score(precision_bits), path(precision_bits), far_host(precision_bits) {}
 };
 
-/// Adds up finished probes, target by target. Pure; allocates in the constructor only: about 110 KiB for each of up to 64 targets,
-/// 30 KiB for each of more.
+/// Adds up finished probes, target by target. Pure; allocates in the constructor (about 110 KiB for each of up to 64 targets,
+/// 30 KiB for each of more), and as much again for a target's first HTTP exchange.
 class ScoreBoard {
  public:
   ScoreBoard(std::size_t target_count, std::int64_t late_after_ns);
 
   ProbeFateKind add(std::size_t target, const evidence::ProbeRecord& probe);
+  /// How a probe by HTTP went, added to what add() counts of it.
+  void add_phases(std::size_t target, const evidence::ProbeRecord& probe, const evidence::HttpRecord& http);
 
   [[nodiscard]] const std::vector<TargetScore>& targets() const { return targets_; }
   /// All targets.
@@ -68,6 +91,7 @@ class ScoreBoard {
   ProbeFateKind fate_of(const TargetScore& score, const evidence::ProbeRecord& probe) const;
 
   std::int64_t late_after_ns_;
+  unsigned target_bits_;
   std::vector<TargetScore> targets_;
   TargetScore total_;
   base::LatencyHistogram own_lateness_;
