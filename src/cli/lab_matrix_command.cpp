@@ -372,6 +372,14 @@ Result<int> run_matrix(const MatrixOptions& options) {
       return online.error();
     }
   }
+  if (!options.keep.empty()) {
+    // Before the first fault: the matrix takes half an hour, and would then have nowhere to put what it found.
+    std::error_code failed;
+    std::filesystem::create_directories(options.keep, failed);
+    if (failed) {
+      return base::errno_error("make directory", options.keep, failed.value());
+    }
+  }
   const Result<ScratchDirectory> directory = ScratchDirectory::make();
   if (!directory) {
     return directory.error();
@@ -435,8 +443,7 @@ void add_lab_matrix(CLI::App& lab, int& exit_status) {
   command->add_option("--cpu", options->cpu, "The CPU that is held up")->capture_default_str();
   command->add_option("--probe-cpu", options->probe_cpu, "The CPU that the prober stays on")->capture_default_str();
   command->add_flag("--json", options->json, "Print one JSON object for each case");
-  command->add_option("--keep", options->keep, "A directory for bundle and ground truth of each case that went wrong")
-      ->check(CLI::ExistingDirectory);
+  command->add_option("--keep", options->keep, "A directory for bundle and ground truth of each case that went wrong; made where there is none");
   command->footer(
       "Each row: how many stalls the lab caused, how many of them were found, and of\n"
       "how many the first cause, the mode, the CPU, the length (within 5 % or 2 ms),\n"

@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <optional>
 #include <utility>
 
 #include "base/units.h"
@@ -23,10 +24,11 @@ namespace {
 
 using evidence::Evidence;
 
-int print_report(const Evidence& evidence, const std::string& path, const ReportOutputOptions& options) {
+int print_report(const Evidence& evidence, const std::string& path, const ReportOutputOptions& options,
+                 const std::optional<report::TwoEndsFacts>& two_ends = std::nullopt) {
   const diagnose::Diagnosis diagnosis = diagnose::diagnose(evidence);
   if (options.json) {
-    print_out(report::render_json(evidence, diagnosis));
+    print_out(report::render_json(evidence, diagnosis, two_ends));
   } else {
     report::TextOptions text;
     text.colour = describe_terminal(STDOUT_FILENO).colour;
@@ -64,10 +66,12 @@ int report_two_ends(const std::string& prober_path, const std::string& node_path
     print_error(joined.error());
     return exit_error;
   }
+  constexpr double ppm = 1e6;
+  const report::TwoEndsFacts facts{joined->seen_count, joined->probe_count, joined->clock.uncertainty_ns, joined->clock.drift * ppm};
   fmt::print(stderr, "Two ends: the node saw {} of {} probes; its clock is known to {} ({:+.1f} ppm).\n",
-             base::format_count(joined->seen_count), base::format_count(joined->probe_count),
-             base::format_duration(joined->clock.uncertainty_ns), joined->clock.drift * 1e6);
-  return print_report(joined->evidence, node_path, options);
+             base::format_count(facts.seen_count), base::format_count(facts.probe_count),
+             base::format_duration(facts.clock_uncertainty_ns), facts.clock_drift_ppm);
+  return print_report(joined->evidence, node_path, options, facts);
 }
 
 }  // namespace stallscope::cli

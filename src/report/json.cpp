@@ -104,7 +104,8 @@ std::string_view verdict_id(diagnose::OtherCause::Verdict verdict) {
 
 class JsonReport {
  public:
-  JsonReport(const Evidence& evidence, const Diagnosis& diagnosis) : evidence_(evidence), diagnosis_(diagnosis), stacks_(evidence) {
+  JsonReport(const Evidence& evidence, const Diagnosis& diagnosis, const std::optional<TwoEndsFacts>& two_ends)
+      : evidence_(evidence), diagnosis_(diagnosis), two_ends_(two_ends), stacks_(evidence) {
     for (const evidence::PacketRecord& packet : evidence.packets) {
       packets_.emplace(packet.sequence, &packet);
     }
@@ -118,6 +119,7 @@ class JsonReport {
     report["schema_version"] = json_schema_version;
     report["outcome"] = diagnosis_.outcome == diagnose::Outcome::clean ? "clean" : "findings";
     report["run"] = run();
+    report["two_ends"] = two_ends();
     report["probes"] = diagnosis_.probed ? probes() : Json(nullptr);
     report["episodes"] = episodes();
     report["stalled_ns"] = diagnosis_.stalled_ns;
@@ -139,6 +141,16 @@ class JsonReport {
  private:
   [[nodiscard]] std::string utc(std::int64_t time_ns) const {
     return base::iso_time(diagnose::saturating_add(time_ns, evidence_.run.realtime_offset_ns));
+  }
+
+  [[nodiscard]] Json two_ends() const {
+    if (!two_ends_) {
+      return nullptr;
+    }
+    return {{"seen", two_ends_->seen_count},
+            {"probes", two_ends_->probe_count},
+            {"clock_uncertainty_ns", two_ends_->clock_uncertainty_ns},
+            {"clock_drift_ppm", two_ends_->clock_drift_ppm}};
   }
 
   [[nodiscard]] Json run() const {
@@ -433,6 +445,7 @@ class JsonReport {
 
   const Evidence& evidence_;
   const Diagnosis& diagnosis_;
+  const std::optional<TwoEndsFacts>& two_ends_;
   diagnose::StackTable stacks_;
   std::multimap<std::int64_t, const evidence::PacketRecord*> packets_;
   std::multimap<std::int64_t, const evidence::SampleRecord*> samples_;
@@ -440,10 +453,10 @@ class JsonReport {
 
 }  // namespace
 
-std::string render_json(const Evidence& evidence, const Diagnosis& diagnosis) {
+std::string render_json(const Evidence& evidence, const Diagnosis& diagnosis, const std::optional<TwoEndsFacts>& two_ends) {
   constexpr int spaces = 2;
   constexpr bool ascii_only = true;
-  return JsonReport(evidence, diagnosis).make().dump(spaces, ' ', ascii_only, Json::error_handler_t::replace) + "\n";
+  return JsonReport(evidence, diagnosis, two_ends).make().dump(spaces, ' ', ascii_only, Json::error_handler_t::replace) + "\n";
 }
 
 }  // namespace stallscope::report

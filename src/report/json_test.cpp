@@ -55,6 +55,14 @@ TEST(Json, shares_add_up_to_the_stall) {
   }
 }
 
+TEST(Json, says_how_well_two_ends_fit_together) {
+  const Evidence evidence = diagnose::testing::two_causes();
+  const diagnose::Diagnosis diagnosis = diagnose::diagnose(evidence);
+  EXPECT_TRUE(json::parse(render_json(evidence, diagnosis))["two_ends"].is_null());
+  const json ends = json::parse(render_json(evidence, diagnosis, TwoEndsFacts{590, 600, 41'000, -3.5}))["two_ends"];
+  EXPECT_EQ(ends, json({{"seen", 590}, {"probes", 600}, {"clock_uncertainty_ns", 41'000}, {"clock_drift_ppm", -3.5}}));
+}
+
 TEST(Json, is_ascii_whatever_the_names_are) {
   const Evidence evidence = diagnose::testing::hostile_names();
   const std::string text = render_json(evidence, diagnose::diagnose(evidence));

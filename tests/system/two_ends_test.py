@@ -77,6 +77,8 @@ def check_report(report, messages, truths, bundle):
     expect(sent > 0.8 * probes_of(bundle) and visible > 0.9 * sent and seen >= 0.99 * visible, f"{said[0]}, {visible} visible")
     uncertainty_ns = float(said[3]) * {"ns": 1, "us": 1e3, "ms": 1e6}[said[4]]
     expect(uncertainty_ns < 500_000 and abs(float(said[5])) < 50, said[0])
+    ends = report["two_ends"]
+    expect((ends["seen"], ends["probes"]) == (seen, sent) and ends["clock_uncertainty_ns"] < 500_000, f"{ends}, but {said[0]}")
     run = report["run"]
     expect(run["target"] == TARGET and report["probes"]["sent"] == sent, f"{run}, {report['probes']}")
     expect(run["state"] == "finished", f"the node was stopped after the prober had ended, and is called {run['state']}")
