@@ -121,6 +121,10 @@ bool StallTracker::prober_stood_still(const Stall& stall) const {
   return std::any_of(own_stalls_.begin(), own_stalls_.end(), [&](const Stretch& own) { return overlap(own, stall); });
 }
 
+void StallTracker::add_absence(std::size_t rung, std::int64_t start_ns, std::int64_t end_ns) {
+  absences_.push_back({rung, {start_ns, end_ns}});
+}
+
 void StallTracker::excuse_absent(Stall& stall) const {
   for (const Absence& absence : absences_) {
     if (!stall.hit.test(absence.rung) && overlap(absence.stretch, stall)) {

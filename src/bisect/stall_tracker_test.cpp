@@ -121,6 +121,14 @@ TEST_F(TwoRungs, AProberElsewhereThatStoodStillIsNoWitnessAndDelaysNobody) {
   EXPECT_GT(tracker_.rungs()[1].own_late, 0);
 }
 
+TEST_F(TwoRungs, AProberWhoseLateProbesWereNeverToldIsNoWitness) {
+  stall(0, 300, 350);
+  tracker_.add_absence(1, 1340 * ms, 1400 * ms);
+  const std::vector<Stall> stalls = all();
+  ASSERT_THAT(stalls, SizeIs(1));
+  EXPECT_EQ(stalls[0].exposed, RungSet("01"));
+}
+
 TEST_F(TwoRungs, ANoisyRungIsNotLateForItsNoise) {
   for (std::size_t i = 0; i < probes_.size(); i += 2) {
     probes_[i].received_ns += static_cast<std::int64_t>(i % 10) * ms;

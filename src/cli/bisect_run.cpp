@@ -6,6 +6,7 @@
 
 #include <chrono>
 #include <cstdio>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -31,6 +32,8 @@ constexpr std::int64_t delivery_slack_ns = 500 * base::ns_per_ms;
 struct FarProberOfRung {
   std::size_t rung = 0;
   FarProber prober;
+  std::string host;
+  bool lost = false;
 };
 
 class BisectRun {
@@ -56,9 +59,7 @@ class BisectRun {
                       .sent_ns = probe.sent_ns,
                       .received_ns = probe.answered() ? probe.received_ns : Observation::lost});
       }
-      if (const base::Status added = add_far_probes(); !added) {
-        return added.error();
-      }
+      add_far_probes(start_ns);
       const std::int64_t now_ns = base::monotonic_ns();
       if (finished || now_ns - settled_at_ns >= settle_every_ns) {
         settled_at_ns = now_ns;
@@ -89,11 +90,15 @@ class BisectRun {
   /// The hosts' clocks are compared before anything of a far rung is believed.
   [[nodiscard]] std::int64_t slack_ns() const { return delivery_slack_ns + (far_probers_.empty() ? 0 : FarProbeReader::align_ns); }
 
-  base::Status add_far_probes() {
+  void add_far_probes(std::int64_t start_ns) {
     for (FarProberOfRung& far : far_probers_) {
+      if (far.lost) {
+        continue;
+      }
       const Result<std::vector<FarProbe>> probes = far.prober.take();
       if (!probes) {
-        return probes.error();
+        lose(far, probes.error(), start_ns);
+        continue;
       }
       for (const FarProbe& probe : *probes) {
         tracker_.add({.rung = far.rung,
@@ -103,7 +108,17 @@ class BisectRun {
                       .from_elsewhere = true});
       }
     }
-    return base::ok();
+  }
+
+  /// The others go on: what they tell apart needs no far rung.
+  void lose(FarProberOfRung& far, const base::Error& error, std::int64_t start_ns) {
+    far.lost = true;
+    const std::int64_t now_ns = base::monotonic_ns();
+    // What was late when the connection broke had not been told yet: without it, the rung would look punctual.
+    tracker_.add_absence(far.rung, now_ns - options_.prober.timeout_ns - slack_ns(), now_ns);
+    far_gaps_.push_back({fmt::format("rung {} after {}", options_.path.rungs[far.rung].name, base::format_duration(now_ns - start_ns)),
+                         fmt::format("its prober at {}: {}", far.host, error.reason),
+                         "What it saw before counts; stalls since then are told without it."});
   }
 
   void settle(std::int64_t horizon_ns, bool all) {
@@ -137,6 +152,7 @@ class BisectRun {
       report.errors.push_back(fmt::format("{} times: {}{}.", base::format_count(error.count), error.what, from));
     }
     report.gaps = prober_.gaps();
+    report.gaps.insert(report.gaps.end(), far_gaps_.begin(), far_gaps_.end());
     return report;
   }
 
@@ -161,6 +177,7 @@ class BisectRun {
   bisect::Verdict verdict_;
   /// Of the same time as the verdict.
   std::vector<bisect::RungCounts> rungs_;
+  std::vector<evidence::GapRecord> far_gaps_;
   Terminal terminal_;
 };
 
@@ -177,7 +194,7 @@ Result<BisectReport> run_bisect(const BisectRunOptions& options) {
     if (!started) {
       return started.error();
     }
-    far_probers.push_back({far.rung, *std::move(started)});
+    far_probers.push_back({far.rung, *std::move(started), far.prober.node.host});
   }
   return BisectRun(options, *prober, far_probers).run();
 }

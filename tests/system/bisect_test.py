@@ -297,9 +297,16 @@ def check_fault(overlay, path, name):
 
 
 # The arguments are: -- HOST COMMAND. As sshd does, a shell runs the command, here in the node's namespace and
-# on a CPU that is not held: a prober that cannot send is no witness.
+# on a CPU that is not held: a prober that cannot send is no witness. The connection to "brittle" breaks while it probes.
+BREAKS_AFTER_S = 6
 SSH = f"""#!/bin/sh
-[ "$1" = -- ] && [ "$2" = node7 ] && [ $# = 3 ] || {{ echo "ssh: cannot resolve $2" >&2; exit 255; }}
+[ $# = 3 ] && [ "$1" = -- ] || exit 255
+case "$2,$3" in
+  node7,*) ;;
+  brittle,*" probe "*) exec timeout -s KILL {BREAKS_AFTER_S} ip netns exec {NODE} taskset -c 1 sh -c "$3" ;;
+  brittle,*) ;;
+  *) echo "ssh: cannot resolve $2" >&2; exit 255 ;;
+esac
 exec ip netns exec {NODE} taskset -c 1 sh -c "$3"
 """
 
@@ -317,14 +324,31 @@ class StampsBehindRps:
         self.SETTING.write_text(self.before)
 
 
-def check_reversed(overlay, path):
-    """The node probes back, through ssh: it is late in the stalls of its own CPU, and not in those of the application."""
+BACK = "back=icmp://10.0.1.1 from ssh:{} via node"
+
+
+def with_ssh(path):
+    """An environment in which ssh is ours."""
     ssh = path.parent / "ssh"
     ssh.write_text(SSH)
     ssh.chmod(0o700)
-    environment = {**os.environ, "PATH": f"{path.parent}:{os.environ['PATH']}"}
-    back = "back=icmp://10.0.1.1 from ssh:{} via node"
-    refused = subprocess.run([overlay.stallscope, "bisect", path, "--netns", CLIENT, "--rung", back.format("node8")], capture_output=True,
+    return {**os.environ, "PATH": f"{path.parent}:{os.environ['PATH']}"}
+
+
+def check_broken(overlay, path):
+    """The far prober's connection breaks: the others go on, and the report says so."""
+    with SlowApplication(overlay):
+        status, report = bisect(overlay.stallscope, path, "60s", "--rung", BACK.format("brittle"), "--node-copy", environment=with_ssh(path))
+    expect(status == 1 and report["outcome"] == "found" and report["causes"][0]["suspects"] == ["application"], f"broken: {report}")
+    if report["observed_ns"] > BREAKS_AFTER_S * 1e9:
+        expect(any(gap["what"].startswith("rung back after") and "brittle" in gap["reason"] for gap in report["gaps"]), f"broken: {report['gaps']}")
+    print(f"broken: found after {report['observed_ns'] / 1e9:.0f} s, {len(report['gaps'])} gaps")
+
+
+def check_reversed(overlay, path):
+    """The node probes back, through ssh: it is late in the stalls of its own CPU, and not in those of the application."""
+    environment = with_ssh(path)
+    refused = subprocess.run([overlay.stallscope, "bisect", path, "--netns", CLIENT, "--rung", BACK.format("node8")], capture_output=True,
                              text=True, check=False, env=environment)
     expect(refused.returncode == 2 and "cannot resolve node8" in refused.stderr, f"{refused}")
     before = set(pathlib.Path("/tmp").glob("stallscope-*"))
@@ -332,7 +356,7 @@ def check_reversed(overlay, path):
         path.write_text(rungs)
         fault, suspects = CASES[name]
         with StampsBehindRps(), fault(overlay):
-            status, report = bisect(overlay.stallscope, path, "60s", "--rung", back.format("node7"), "--node-copy", environment=environment)
+            status, report = bisect(overlay.stallscope, path, "60s", "--rung", BACK.format("node7"), "--node-copy", environment=environment)
         expect(status == 1 and report["outcome"] == "found" and report["causes"][0]["suspects"] == suspects, f"{name}, reversed: {report}")
         rung = next(rung for rung in report["causes"][0]["rungs"] if rung["rung"] == "back")
         expect(rung["decision"] == decision, f"{name}: the other direction is {rung}")
@@ -376,7 +400,7 @@ def main():
     if os.geteuid() != 0 or len(os.sched_getaffinity(0)) < 2:
         print("needs root and two CPUs")
         return CANNOT_RUN
-    wanted = sys.argv[2:] or ["discover", "healthy", *CASES, "reversed", "sender"]
+    wanted = sys.argv[2:] or ["discover", "healthy", *CASES, "broken", "reversed", "sender"]
     with tempfile.TemporaryDirectory() as directory:
         path = pathlib.Path(directory) / "path.yaml"
         try:
@@ -388,7 +412,7 @@ def main():
                     elif name == "discover":
                         check_discover(overlay)
                     else:
-                        {"healthy": check_healthy, "reversed": check_reversed, "sender": check_sender}[name](overlay, path)
+                        {"healthy": check_healthy, "broken": check_broken, "reversed": check_reversed, "sender": check_sender}[name](overlay, path)
         except CannotRun as reason:
             print(reason)
             return CANNOT_RUN
