@@ -3,12 +3,14 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <array>
 #include <optional>
 
 #include "base/numbers.h"
 #include "base/text.h"
 #include "base/units.h"
+#include "host/rss.h"
 
 namespace stallscope::probe {
 namespace {
@@ -21,11 +23,13 @@ struct NumberFile {
   std::string_view fact;
   std::string_view path;
 };
-constexpr std::array<NumberFile, 4> number_files = {{
+constexpr std::array<NumberFile, 6> number_files = {{
     {"conntrack.count", "/proc/sys/net/netfilter/nf_conntrack_count"},
     {"conntrack.max", "/proc/sys/net/netfilter/nf_conntrack_max"},
     {"icmp.ratelimit_ms", "/proc/sys/net/ipv4/icmp_ratelimit"},
     {"icmp.ratemask", "/proc/sys/net/ipv4/icmp_ratemask"},
+    {"rfs.flows", "/proc/sys/net/core/rps_sock_flow_entries"},
+    {"timestamps.before_queue", "/proc/sys/net/core/netdev_tstamp_prequeue"},
 }};
 
 /// A counter of /proc/net/netstat, whose rows come in pairs: names, then values.
@@ -87,6 +91,27 @@ void read_run_delay(std::string_view text, DistortionFacts& facts) {
   }
 }
 
+/// What takes received packets past the queue that their ports choose.
+void read_steering(DistortionFacts& facts) {
+  // A node of containers has hundreds, each of which takes a mount of sysfs to ask.
+  constexpr std::size_t most_devices = 16;
+  const std::vector<std::string> devices = host::network_devices();
+  if (devices.size() > most_devices) {
+    return;
+  }
+  std::int64_t rps_queues = 0;
+  std::int64_t rules = 0;
+  for (const std::string& device : devices) {
+    if (const base::Result<rss::ReceiveQueues> queues = host::read_receive_queues(device)) {
+      rps_queues += std::count_if(queues->queues.begin(), queues->queues.end(),
+                                  [](const rss::QueueCpus& queue) { return queue.rps_cpus && !queue.rps_cpus->empty(); });
+      rules += queues->steering_rule_count.value_or(0);
+    }
+  }
+  facts["rps.queues"] = rps_queues;
+  facts["ntuple.rules"] = rules;
+}
+
 /// The facts of one run, for the checks.
 class Facts {
  public:
@@ -116,7 +141,7 @@ struct Check {
 
 using Consequence = std::optional<std::string>;
 
-constexpr std::array<Check, 7> checks = {{
+constexpr std::array<Check, 9> checks = {{
     {"connection tracking is nearly full",
      [](const Facts& facts, const ProbeLoad& load) -> Consequence {
        const auto count = facts.now("conntrack.count");
@@ -175,6 +200,30 @@ constexpr std::array<Check, 7> checks = {{
                ? fmt::format(", runnable and not running for {} in all", format_duration(facts.increase("cpu.run_delay_ns")))
                : "");
      }},
+    {"answers are stamped before they wait",
+     [](const Facts& facts, const ProbeLoad& /*load*/) -> Consequence {
+       const std::int64_t queues = facts.now("rps.queues").value_or(0);
+       // The kernel's default.
+       if (queues == 0 || facts.now("timestamps.before_queue").value_or(1) == 0) {
+         return std::nullopt;
+       }
+       return fmt::format(
+           "RPS moves what {} receive queue{} of this host get{} to other CPUs, and net.core.netdev_tstamp_prequeue stamps it before "
+           "it waits for them: answers that one of these CPUs holds up look prompt.",
+           format_count(queues), queues == 1 ? "" : "s", queues == 1 ? "s" : "");
+     }},
+    {"received packets are steered",
+     [](const Facts& facts, const ProbeLoad& /*load*/) -> Consequence {
+       const bool rfs = facts.now("rfs.flows").value_or(0) > 0 && facts.now("rps.queues").value_or(0) > 0;
+       const std::int64_t rules = facts.now("ntuple.rules").value_or(0);
+       if (!rfs && rules == 0) {
+         return std::nullopt;
+       }
+       const std::string by = rfs ? "to the CPU that last read the flow's socket (RFS)" : "";
+       return fmt::format("Here they go {}{}{}, whatever their ports: which ports stall together does not tell this host's queues.", by,
+                          rfs && rules > 0 ? " and " : "",
+                          rules > 0 ? fmt::format("where {} rule{} say (ntuple)", format_count(rules), rules == 1 ? "" : "s") : "");
+     }},
     {"the hypervisor took CPU time",
      [](const Facts& facts, const ProbeLoad& /*load*/) -> Consequence {
        constexpr std::int64_t matters_ticks = 2;
@@ -213,6 +262,9 @@ DistortionFacts read_distortion_facts(const host::FileTree& files) {
     if (const auto ticks = base::parse_number<std::int64_t>(fields[steal_column])) {
       facts["cpu.steal_ticks"] = *ticks;
     }
+  }
+  if (files.is_live()) {
+    read_steering(facts);
   }
   return facts;
 }
