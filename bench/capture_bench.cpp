@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// capture_bench FILE [RUNS]: the whole analysis of a capture beside loops that only read it: libpcap's, and libtins' where that was
-// found. All in one process on one core, in turn, so that the machine treats them alike; the median of the runs is printed.
+// capture_bench FILE [RUNS] [tshark]: the whole analysis of a capture beside loops that only read it: libpcap's, and libtins' where
+// that was found. All in one process on one core, in turn, so that the machine treats them alike; the median of the runs is printed.
+// With `tshark`, that program too, once: it dissects for the same figures, response times of echoes and RTTs of ACKs.
 #include <fmt/format.h>
 #include <pcap/pcap.h>
+#include <fcntl.h>
+#include <spawn.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #ifdef STALLSCOPE_BENCH_TINS
 #include <tins/tins.h>
@@ -90,6 +95,28 @@ std::int64_t one_pass(const char* path) {
   return analysis.packet_count();
 }
 
+/// Blocks until it has ended. Its time contains the start of the program, a second or so.
+std::int64_t run_tshark(const char* path) {
+  std::array<const char*, 9> words = {"tshark", "-r", path, "-T", "fields", "-e", "tcp.analysis.ack_rtt", "-e", "icmp.resptime"};
+  std::vector<char*> arguments;
+  for (const char* word : words) {
+    arguments.push_back(const_cast<char*>(word));  // NOLINT(cppcoreguidelines-pro-type-const-cast): posix_spawn(3) changes none
+  }
+  arguments.push_back(nullptr);
+  posix_spawn_file_actions_t actions{};
+  ::posix_spawn_file_actions_init(&actions);
+  ::posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0);
+  pid_t pid = 0;
+  const int failed = ::posix_spawnp(&pid, "tshark", &actions, nullptr, arguments.data(), environ);
+  ::posix_spawn_file_actions_destroy(&actions);
+  int status = 0;
+  if (failed != 0 || ::waitpid(pid, &status, 0) != pid || status != 0) {
+    fmt::print(stderr, "tshark cannot be run, or failed\n");
+    std::exit(EXIT_FAILURE);
+  }
+  return libpcap_loop(path);
+}
+
 struct Contender {
   const char* name;
   std::int64_t (*run)(const char* path);
@@ -102,7 +129,7 @@ struct Contender {
 int main(int argc, char** argv) {
   using namespace stallscope::bench;
   if (argc < 2) {
-    fmt::print(stderr, "usage: capture_bench FILE [RUNS]\n");
+    fmt::print(stderr, "usage: capture_bench FILE [RUNS] [tshark]\n");
     return 2;
   }
   const int runs = argc > 2 ? small_number(argv[2]) : 5;
@@ -113,8 +140,14 @@ int main(int argc, char** argv) {
   contenders.push_back({"libtins, bare loop", libtins_loop, {}});
 #endif
   std::int64_t packets = 0;
+  if (argc > 3) {
+    contenders.push_back({"tshark, fields", run_tshark, {}});
+  }
   for (int run = 0; run < runs; ++run) {
     for (Contender& contender : contenders) {
+      if (contender.run == run_tshark && run > 0) {
+        continue;
+      }
       const std::int64_t before_ns = stallscope::base::monotonic_ns();
       packets = contender.run(argv[1]);
       contender.ns_per_packet.push_back(static_cast<double>(stallscope::base::monotonic_ns() - before_ns) /
