@@ -33,15 +33,6 @@ using base::Status;
 
 constexpr std::uint16_t discard_port = 9;
 
-Status run_all(std::initializer_list<std::string> commands) {
-  for (const std::string& command : commands) {
-    if (Status ran = run_words(command); !ran) {
-      return ran;
-    }
-  }
-  return base::ok();
-}
-
 /// Moves the calling process into a network namespace of its own.
 Result<OwnedFd> make_netns() {
   if (::unshare(CLONE_NEWNET) != 0) {
@@ -82,6 +73,15 @@ Status run_words(std::string_view words) {
   }
   const Result<std::string> ran = host::run_program(arguments);
   return ran ? base::ok() : Status(ran.error());
+}
+
+Status run_all(std::initializer_list<std::string> commands) {
+  for (const std::string& command : commands) {
+    if (Status ran = run_words(command); !ran) {
+      return ran;
+    }
+  }
+  return base::ok();
 }
 
 Status with_own_sysfs(const std::function<Status()>& action) {

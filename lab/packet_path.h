@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 
@@ -51,5 +52,7 @@ inline constexpr std::string_view receiving_device = "lab1";
 
 /// Runs a program given as words separated by spaces.
 [[nodiscard]] base::Status run_words(std::string_view words);
+/// One after the other, up to the first that fails.
+[[nodiscard]] base::Status run_all(std::initializer_list<std::string> commands);
 
 }  // namespace stallscope::lab

@@ -74,7 +74,7 @@ Result<bool> remove_leftovers(const Progress& progress) {
 
 }  // namespace
 
-Status bring_up(int receive_cpu, const Progress& progress) {
+Status bring_up(int receive_cpu, std::optional<Overlay> overlay, const Progress& progress) {
   const Result<base::ProcessLock> lock = begin();
   if (!lock) {
     return lock.error();
@@ -84,10 +84,20 @@ Status bring_up(int receive_cpu, const Progress& progress) {
     return kept.error();
   }
   if (*kept) {
-    return set_receive_cpu(receive_cpu);
+    return overlay ? Status(base::Error{"add", "a network of pods", "the lab's network is up already, as it is",
+                                        "Remove it first: stallscope lab down"})
+                   : set_receive_cpu(receive_cpu);
   }
   Result<Topology> topology = Topology::make(receive_cpu);
-  return topology ? topology->keep() : Status(topology.error());
+  if (!topology) {
+    return topology.error();
+  }
+  if (overlay) {
+    if (Status added = add_pod_network(*overlay); !added) {
+      return added;
+    }
+  }
+  return topology->keep();
 }
 
 Status run_faults(const std::vector<FaultRun>& runs, StopSignals& stop, const RunOutput& output) {

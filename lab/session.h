@@ -2,9 +2,11 @@
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <vector>
 
 #include "base/result.h"
+#include "lab/pod_network.h"
 #include "lab/progress.h"
 #include "lab/stop_signals.h"
 #include "lab/together.h"
@@ -13,8 +15,9 @@
 // has left behind.
 namespace stallscope::lab {
 
-/// Makes the topology and leaves it until take_down; only sets the CPU that receives where it is up already.
-[[nodiscard]] base::Status bring_up(int receive_cpu, const Progress& progress);
+/// Makes the topology, with a network of pods if one is asked for, and leaves it until take_down. Where it is up already, only the CPU
+/// that receives is set, and a network of pods refused.
+[[nodiscard]] base::Status bring_up(int receive_cpu, std::optional<Overlay> overlay, const Progress& progress);
 
 /// Runs a fault, or several at the same time (run_together), for its duration or until a stop. Uses the topology that is up, or
 /// makes one for itself and removes it. All must have the same receiving CPU.

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <cstring>
 #include <limits>
-#include <tuple>
+#include <optional>
 
 #include "base/units.h"
 #include "capture/decode.h"
@@ -41,6 +41,13 @@ bool Connections::Connection::spare(std::int64_t now_ns) const {
 std::int64_t Connections::Connection::worth() const {
   return last_ns;
 }
+void Connections::Connection::prefetch() const {
+  __builtin_prefetch(&key, 1);
+  __builtin_prefetch(&directions, 1);
+  for (const FollowedSegments& segments : followed) {
+    __builtin_prefetch(&segments, 1);
+  }
+}
 
 Connections::Connections(ObservationSink& sink, TrackerCounts& counts)
     : sink_(sink), counts_(counts), connections_(most_connections) {}
@@ -55,12 +62,6 @@ ExchangeKey Connections::key_of(const ExchangeKey& directed, bool& from_near) {
     std::swap(key.near_port, key.far_port);
   }
   return key;
-}
-
-std::uint64_t Connections::prepare(const ExchangeKey& key) const {
-  const std::uint64_t hash = connections_.hash_of(key);
-  connections_.prefetch(hash);
-  return hash;
 }
 
 void Connections::add(const ExchangeKey& key, std::uint64_t hash, const Segment& segment) {
@@ -80,22 +81,24 @@ void Connections::add(const ExchangeKey& key, std::uint64_t hash, const Segment&
     }
     connection = &connections_.make_room(hash, segment.time_ns,
                                          [&](const Connection& old) { counts_.forgotten_connection_count += old.idle() ? 0 : 1; });
-    *connection = {};
     connection->key = key;
+    connection->directions = {};
     const std::uint8_t sender = segment.from_near ? 0 : 1;
     connection->asking = key.near_port == key.far_port ? sender : key.near_port < key.far_port ? 1 : 0;
   }
   connection->last_ns = segment.time_ns;
   const std::size_t sender = segment.from_near ? 0 : 1;
   if ((segment.flags & tcp_flag::ack) != 0) {
-    take_ack(*connection, 1 - sender, connection->directions[1 - sender], segment);
+    take_ack(*connection, 1 - sender, segment);
   }
   if (segment.payload_bytes > 0 || (segment.flags & tcp_flag::fin) != 0) {
     take_data(*connection, sender, segment);
   }
 }
 
-void Connections::take_ack(const Connection& connection, std::size_t sender, Direction& direction, const Segment& ack) {
+void Connections::take_ack(Connection& connection, std::size_t sender, const Segment& ack) {
+  Direction& direction = connection.directions[sender];
+  FollowedSegments& segments = connection.followed[sender];
   const std::uint32_t number = ack.acknowledgement;
   if (!direction.has_sent || after(number, direction.acknowledged) <= 0) {
     return;
@@ -110,33 +113,33 @@ void Connections::take_ack(const Connection& connection, std::size_t sender, Dir
     direction.acked_after_us =
         static_cast<std::uint32_t>(std::clamp<std::int64_t>((ack.time_ns - direction.request_ns) / base::ns_per_us, 1, most_us));
   }
-  const Followed* exact = nullptr;
-  const Followed* echoed = nullptr;
+  std::optional<Followed> exact;
+  std::optional<Followed> echoed;
   std::size_t echoed_count = 0;
-  std::size_t kept_count = 0;
-  std::array<Followed, most_followed> kept{};
+  std::uint8_t kept_count = 0;
   for (std::size_t at = 0; at < direction.followed_count; ++at) {
-    const Followed& followed = direction.followed[at];
+    const Followed followed = segments[at];
     if (after(number, followed.end) < 0) {
-      kept[kept_count++] = followed;
+      segments[kept_count++] = followed;
       continue;
     }
-    exact = followed.end == number && (exact == nullptr || followed.tainted) ? &followed : exact;
+    if (followed.end == number && (!exact || followed.tainted)) {
+      exact = followed;
+    }
     if (ack.has_timestamps && followed.has_timestamp && followed.timestamp == ack.timestamp_echo) {
-      echoed = &followed;
+      echoed = followed;
       ++echoed_count;
     }
   }
-  if (exact != nullptr && !exact->tainted) {
+  direction.followed_count = kept_count;
+  if (exact && !exact->tainted) {
     tell(connection, sender, *exact, ack, may_be_delayed, false);
   } else if (echoed_count == 1) {
     // Of several segments that an ACK covers the first is echoed, which waited for the others as well (RFC 7323, section 4.3).
     tell(connection, sender, *echoed, ack, may_be_delayed || !echoed->tainted, true);
-  } else if (exact != nullptr) {
+  } else if (exact) {
     ++counts_.ambiguous_count;
   }
-  std::copy_n(kept.begin(), kept_count, direction.followed.begin());
-  direction.followed_count = static_cast<std::uint8_t>(kept_count);
 }
 
 void Connections::tell(const Connection& connection, std::size_t sender, const Followed& followed, const Segment& ack,
@@ -176,7 +179,7 @@ void Connections::take_data(Connection& connection, std::size_t sender, const Se
   }
   bool tainted = false;
   if (direction.has_sent && after(segment.sequence, direction.next_sequence) < 0) {
-    if (!take_old(connection, sender, direction, segment, end)) {
+    if (!take_old(connection, sender, segment, end)) {
       return;
     }
     tainted = true;
@@ -188,14 +191,15 @@ void Connections::take_data(Connection& connection, std::size_t sender, const Se
   direction.next_sequence = end;
   direction.largest_bytes = std::max(direction.largest_bytes, segment.payload_bytes);
   direction.has_ended = (segment.flags & tcp_flag::fin) != 0;
-  follow(direction, segment, end, tainted);
+  follow(connection, sender, segment, end, tainted);
   if (segment.payload_bytes > 0) {
     take_turn(connection, sender, segment);
   }
 }
 
-bool Connections::take_old(const Connection& connection, std::size_t sender, Direction& direction, const Segment& segment,
-                           std::uint32_t end) {
+bool Connections::take_old(Connection& connection, std::size_t sender, const Segment& segment, std::uint32_t end) {
+  const Direction& direction = connection.directions[sender];
+  FollowedSegments& segments = connection.followed[sender];
   const bool has_new = after(end, direction.next_sequence) > 0;
   // A keep-alive repeats one byte that was acknowledged before (RFC 9293, section 3.8.4).
   if (!has_new && segment.payload_bytes <= 1 && end == direction.next_sequence && direction.followed_count == 0) {
@@ -203,7 +207,7 @@ bool Connections::take_old(const Connection& connection, std::size_t sender, Dir
   }
   bool followed_before = false;
   for (std::size_t at = 0; at < direction.followed_count; ++at) {
-    const Followed& followed = direction.followed[at];
+    const Followed& followed = segments[at];
     if (followed.end != end || followed.timestamp != segment.timestamp) {
       continue;
     }
@@ -214,7 +218,7 @@ bool Connections::take_old(const Connection& connection, std::size_t sender, Dir
     }
   }
   for (std::size_t at = 0; at < direction.followed_count; ++at) {
-    Followed& followed = direction.followed[at];
+    Followed& followed = segments[at];
     followed_before = followed_before || followed.end == end;
     followed.tainted = followed.tainted || after(followed.end, segment.sequence) > 0;
   }
@@ -227,19 +231,20 @@ bool Connections::take_old(const Connection& connection, std::size_t sender, Dir
     }
     sink_.resent(key);
     if (followed_before && segment.has_timestamps) {
-      follow(direction, segment, end, true);
+      follow(connection, sender, segment, end, true);
     }
   }
   return has_new;
 }
 
-void Connections::follow(Direction& direction, const Segment& segment, std::uint32_t end, bool tainted) {
+void Connections::follow(Connection& connection, std::size_t sender, const Segment& segment, std::uint32_t end, bool tainted) {
+  Direction& direction = connection.directions[sender];
   if (direction.followed_count == most_followed) {
     ++counts_.unfollowed_count;
     return;
   }
-  direction.followed[direction.followed_count++] = {segment.time_ns, end,     segment.timestamp,
-                                                    segment.packet,  tainted, segment.has_timestamps};
+  connection.followed[sender][direction.followed_count++] = {segment.time_ns, end,     segment.timestamp,
+                                                             segment.packet,  tainted, segment.has_timestamps};
 }
 
 void Connections::take_turn(Connection& connection, std::size_t sender, const Segment& segment) {

@@ -32,7 +32,7 @@ struct Segment {
 /// Who responds is told by the ports: the lower one is the service; of equal ones, who did not send first.
 class Connections {
  public:
-  /// 58 MiB, and half of it again while the table grows to that.
+  /// 65 MiB, and half of it again while the table grows to that.
   static constexpr std::size_t most_connections = std::size_t{1} << 17U;
   /// Segments that are followed in a direction at once; more are counted and passed over.
   static constexpr std::size_t most_followed = 8;
@@ -43,7 +43,10 @@ class Connections {
   /// The same for both directions; says in `from_near` which one it is.
   [[nodiscard]] static ExchangeKey key_of(const ExchangeKey& directed, bool& from_near);
   [[nodiscard]] bool empty() const { return connections_.empty(); }
-  [[nodiscard]] std::uint64_t prepare(const ExchangeKey& key) const;
+  [[nodiscard]] std::uint64_t hash_of(const ExchangeKey& key) const { return connections_.hash_of(key); }
+  /// As SlotTable's.
+  void prefetch_place(std::uint64_t hash) const { connections_.prefetch_place(hash); }
+  void prefetch_entry(std::uint64_t hash) const { connections_.prefetch_entry(hash); }
   void add(const ExchangeKey& key, std::uint64_t hash, const Segment& segment);
 
  private:
@@ -59,7 +62,6 @@ class Connections {
   };
   /// What one end sends. All zeros is the state before the first segment.
   struct Direction {
-    std::array<Followed, most_followed> followed;
     std::uint32_t next_sequence;
     std::uint32_t acknowledged;
     std::uint32_t largest_bytes;
@@ -67,33 +69,39 @@ class Connections {
     std::uint32_t request_packet;
     std::int64_t request_ns;
     std::uint32_t acked_after_us;
+    /// Of what is followed in Connection::followed; what stands behind is of before.
     std::uint8_t followed_count;
     bool has_sent : 1;
     bool awaits_response : 1;
     /// Its FIN was seen.
     bool has_ended : 1;
   };
-  struct Connection {
+  using FollowedSegments = std::array<Followed, most_followed>;
+  static constexpr std::size_t cache_line_bytes = 64;
+  /// In the order in which it is needed: one cache line tells which connection it is, the next the state of both directions, and of
+  /// what they follow the first is mostly all.
+  struct alignas(cache_line_bytes) Connection {
     ExchangeKey key;
     std::int64_t last_ns = 0;
-    std::array<Direction, 2> directions = {};
-    /// Index of the one that asks.
+    /// Index of the direction that asks.
     std::uint8_t asking = 0;
+    alignas(cache_line_bytes) std::array<Direction, 2> directions = {};
+    std::array<FollowedSegments, 2> followed = {};
 
+    void prefetch() const;
     [[nodiscard]] bool idle() const;
     [[nodiscard]] bool spare(std::int64_t now_ns) const;
     [[nodiscard]] std::int64_t worth() const;
   };
 
   /// Of `sender`'s segments.
-  void take_ack(const Connection& connection, std::size_t sender, Direction& direction, const Segment& ack);
+  void take_ack(Connection& connection, std::size_t sender, const Segment& ack);
   void tell(const Connection& connection, std::size_t sender, const Followed& followed, const Segment& ack, bool may_be_delayed,
             bool by_timestamp);
   void take_data(Connection& connection, std::size_t sender, const Segment& segment);
   /// Whether any of it is new.
-  [[nodiscard]] bool take_old(const Connection& connection, std::size_t sender, Direction& direction, const Segment& segment,
-                              std::uint32_t end);
-  void follow(Direction& direction, const Segment& segment, std::uint32_t end, bool tainted);
+  [[nodiscard]] bool take_old(Connection& connection, std::size_t sender, const Segment& segment, std::uint32_t end);
+  void follow(Connection& connection, std::size_t sender, const Segment& segment, std::uint32_t end, bool tainted);
   void take_turn(Connection& connection, std::size_t sender, const Segment& segment);
 
   ObservationSink& sink_;

@@ -3,43 +3,51 @@
 
 #include <sys/mman.h>
 
-#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <new>
+#include <optional>
 #include <utility>
 
 #include "capture/exchange.h"
 
 namespace stallscope::capture {
 
-/// Entries by key in one array that doubles while all in a neighbourhood are needed, up to a limit; from there on, the one that is
-/// worth least gives way. Small for as long as little is open at once, so that it stays in the CPU's caches.
+/// Entries by key, in buckets of eight, in one array that doubles while all of a bucket are needed, up to a limit; from there on, the
+/// one that is worth least gives way. Small for as long as little is open at once, so that it stays in the CPU's caches. A part of
+/// each key's hash stands apart from the entries, so that a look for a key touches no entry but its own.
 ///
-/// Entry: `ExchangeKey key` (kind none: empty; all zeros must be one), `bool spare(now_ns)`: whether it may give way instead of the
-/// table growing, `std::int64_t worth()`: the least gives way first.
+/// Entry: `ExchangeKey key`, `bool spare(now_ns)`: whether it may give way instead of the table growing, `std::int64_t worth()`: the
+/// least gives way first, `void prefetch()`: fetches what is needed of it into the CPU's caches. All zeros must be one.
 template <typename Entry>
 class SlotTable {
  public:
   /// `most` is a power of two.
-  explicit SlotTable(std::size_t most) : entries_(allocate(least_slots)), mask_(least_slots - 1), most_(most) {}
+  explicit SlotTable(std::size_t most) : tags_(least_slots), entries_(least_slots), mask_(least_slots - 1), most_(most) {}
 
   [[nodiscard]] std::uint64_t hash_of(const ExchangeKey& key) const { return hash(key, seed_); }
-  void prefetch(std::uint64_t hash) const { __builtin_prefetch(&entries_[hash & mask_], 1); }
+  /// Fetching an entry takes two steps, each of which pays where others are done meanwhile: first what tells where it is, then the
+  /// entry, or the place where it would go.
+  void prefetch_place(std::uint64_t hash) const { __builtin_prefetch(&tags_[bucket_of(hash)]); }
+  void prefetch_entry(std::uint64_t hash) const {
+    const std::size_t bucket = bucket_of(hash);
+    unsigned ways = ways_with(bucket, tag_of(hash));
+    ways = ways != 0 ? ways : ways_with(bucket, no_tag);
+    if (ways != 0) {
+      entries_[bucket + first_of(ways)].prefetch();
+    }
+  }
   [[nodiscard]] bool empty() const { return used_ == 0; }
-  [[nodiscard]] std::size_t size_bytes() const { return (mask_ + 1) * sizeof(Entry); }
+  [[nodiscard]] std::size_t size_bytes() const { return (mask_ + 1) * (sizeof(Entry) + sizeof(Tag)); }
 
   [[nodiscard]] Entry* find(const ExchangeKey& key, std::uint64_t hash) {
-    for (std::size_t step = 0; step < neighbourhood; ++step) {
-      Entry& entry = entries_[(hash + step) & mask_];
+    const std::size_t bucket = bucket_of(hash);
+    for (unsigned ways = ways_with(bucket, tag_of(hash)); ways != 0; ways &= ways - 1) {
+      Entry& entry = entries_[bucket + first_of(ways)];
       if (same(entry.key, key)) {
         return &entry;
-      }
-      // Entries give way to others and never become empty again, so that nothing lies behind an empty one.
-      if (entry.key.kind == ExchangeKind::none) {
-        return nullptr;
       }
     }
     return nullptr;
@@ -48,88 +56,121 @@ class SlotTable {
   /// A place for a key that is not there: an empty one, or one whose content `forget` was called with. The caller fills it.
   template <typename Forget>
   [[nodiscard]] Entry& make_room(std::uint64_t hash, std::int64_t now_ns, Forget forget) {
-    Entry* place = least_worth(hash);
-    while (place->key.kind != ExchangeKind::none && !place->spare(now_ns) && mask_ + 1 < most_) {
+    std::optional<std::size_t> place = room_in(bucket_of(hash), now_ns);
+    while (!place && mask_ + 1 < most_) {
       grow(now_ns, forget);
-      place = least_worth(hash);
+      place = room_in(bucket_of(hash), now_ns);
     }
-    if (place->key.kind == ExchangeKind::none) {
-      ++used_;
-    } else {
-      forget(*place);
-    }
-    return *place;
+    return take(place ? *place : least_worth(bucket_of(hash)), hash, forget);
   }
 
   template <typename Visit>
   void each(Visit visit) const {
     for (std::size_t slot = 0; slot <= mask_; ++slot) {
-      if (entries_[slot].key.kind != ExchangeKind::none) {
+      if (tags_[slot] != no_tag) {
         visit(entries_[slot]);
       }
     }
   }
 
  private:
+  using Tag = std::uint32_t;
+  static constexpr Tag no_tag = 0;
   static constexpr std::size_t least_slots = std::size_t{1} << 8U;
-  /// Slots that a key may be in, from where its hash says on.
-  static constexpr std::size_t neighbourhood = 8;
+  /// Places that a key may be in. Their tags are half a cache line.
+  static constexpr std::size_t bucket_size = 8;
 
-  struct Unmap {
-    // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init): always given; with a default this could not be a unique_ptr's deleter
-    std::size_t size;
-    void operator()(Entry* entries) const { ::munmap(entries, size); }
-  };
-  using Entries = std::unique_ptr<Entry[], Unmap>;
+  /// An array of zeros, which the kernel gives only where it is written to.
+  template <typename T>
+  class Mapped {
+   public:
+    explicit Mapped(std::size_t count) : values_(map(count * sizeof(T)), Unmap{count * sizeof(T)}) {}
+    [[nodiscard]] T& operator[](std::size_t at) const { return values_[at]; }
 
-  static Entries allocate(std::size_t slots) {
-    const std::size_t size = slots * sizeof(Entry);
-    // Zeroed by the kernel; an entry of zeros is an empty one.
-    void* const memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED) {
-      throw std::bad_alloc();
+   private:
+    struct Unmap {
+      // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init): always given; with a default this could not be a unique_ptr's deleter
+      std::size_t size;
+      void operator()(T* values) const { ::munmap(values, size); }
+    };
+    static T* map(std::size_t size) {
+      void* const memory = ::mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      if (memory == MAP_FAILED) {
+        throw std::bad_alloc();
+      }
+      ::madvise(memory, size, MADV_HUGEPAGE);
+      return static_cast<T*>(memory);
     }
-    ::madvise(memory, size, MADV_HUGEPAGE);
-    return Entries(static_cast<Entry*>(memory), Unmap{size});
+    std::unique_ptr<T[], Unmap> values_;
+  };
+
+  [[nodiscard]] std::size_t bucket_of(std::uint64_t hash) const { return hash & mask_ & ~(bucket_size - 1); }
+  /// Of bits that no bucket is chosen by.
+  [[nodiscard]] static Tag tag_of(std::uint64_t hash) { return static_cast<Tag>(hash >> 32U) | 1U; }
+  [[nodiscard]] static std::size_t first_of(unsigned ways) { return static_cast<std::size_t>(std::countr_zero(ways)); }
+
+  /// A bit for each place of the bucket that has this tag. Without branches, so that the compiler compares all at once.
+  [[nodiscard]] unsigned ways_with(std::size_t bucket, Tag tag) const {
+    unsigned ways = 0;
+    for (std::size_t way = 0; way < bucket_size; ++way) {
+      ways |= (tags_[bucket + way] == tag ? 1U : 0U) << way;
+    }
+    return ways;
   }
 
-  Entry* least_worth(std::uint64_t hash) {
-    Entry* least = nullptr;
-    for (std::size_t step = 0; step < neighbourhood; ++step) {
-      Entry& entry = entries_[(hash + step) & mask_];
-      if (entry.key.kind == ExchangeKind::none) {
-        return &entry;
+  [[nodiscard]] std::optional<std::size_t> room_in(std::size_t bucket, std::int64_t now_ns) const {
+    if (const unsigned empty = ways_with(bucket, no_tag); empty != 0) {
+      return bucket + first_of(empty);
+    }
+    for (std::size_t place = bucket; place < bucket + bucket_size; ++place) {
+      if (entries_[place].spare(now_ns)) {
+        return place;
       }
-      if (least == nullptr || entry.worth() < least->worth()) {
-        least = &entry;
-      }
+    }
+    return std::nullopt;
+  }
+
+  [[nodiscard]] std::size_t least_worth(std::size_t bucket) const {
+    std::size_t least = bucket;
+    for (std::size_t place = bucket + 1; place < bucket + bucket_size; ++place) {
+      least = entries_[place].worth() < entries_[least].worth() ? place : least;
     }
     return least;
   }
 
+  template <typename Forget>
+  Entry& take(std::size_t place, std::uint64_t hash, Forget& forget) {
+    if (tags_[place] == no_tag) {
+      ++used_;
+    } else {
+      forget(entries_[place]);
+    }
+    tags_[place] = tag_of(hash);
+    return entries_[place];
+  }
+
   /// What may give way is left behind: the table is full of it where most are answered at once.
   template <typename Forget>
-  void grow(std::int64_t now_ns, Forget forget) {
+  void grow(std::int64_t now_ns, Forget& forget) {
     const std::size_t old_slots = mask_ + 1;
-    const Entries old = std::exchange(entries_, allocate(2 * old_slots));
+    const Mapped<Tag> old_tags = std::exchange(tags_, Mapped<Tag>(2 * old_slots));
+    const Mapped<Entry> old_entries = std::exchange(entries_, Mapped<Entry>(2 * old_slots));
     mask_ = (2 * old_slots) - 1;
     used_ = 0;
     for (std::size_t slot = 0; slot < old_slots; ++slot) {
-      const Entry& entry = old[slot];
-      if (entry.key.kind == ExchangeKind::none || entry.spare(now_ns)) {
+      const Entry& entry = old_entries[slot];
+      if (old_tags[slot] == no_tag || entry.spare(now_ns)) {
         continue;
       }
-      Entry* const place = least_worth(hash_of(entry.key));
-      if (place->key.kind == ExchangeKind::none) {
-        ++used_;
-      } else {
-        forget(*place);
-      }
-      *place = entry;
+      const std::uint64_t hash = hash_of(entry.key);
+      const std::size_t bucket = bucket_of(hash);
+      const unsigned empty = ways_with(bucket, no_tag);
+      take(empty != 0 ? bucket + first_of(empty) : least_worth(bucket), hash, forget) = entry;
     }
   }
 
-  Entries entries_;
+  Mapped<Tag> tags_;
+  Mapped<Entry> entries_;
   std::size_t mask_;
   std::size_t most_;
   std::size_t used_ = 0;

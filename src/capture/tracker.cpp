@@ -29,6 +29,12 @@ std::int64_t Tracker::Entry::worth() const {
   return answered ? first_ns - base::ns_per_s : first_ns;
 }
 
+void Tracker::Entry::prefetch() const {
+  // It is longer than a cache line.
+  __builtin_prefetch(&key, 1);
+  __builtin_prefetch(&resent_count, 1);
+}
+
 Observation Tracker::Entry::unanswered() const {
   Observation observation;
   observation.key = key;
@@ -79,11 +85,12 @@ bool Tracker::prepare(const Packet& packet, Decoded& decoded, Step& step) {
     step.key.near_port = decoded.source_port;
     step.key.far_port = decoded.destination_port;
     step.key = Connections::key_of(step.key, step.segment.from_near);
-    step.hash = connections_.prepare(step.key);
+    step.hash = connections_.hash_of(step.key);
+    connections_.prefetch_place(step.hash);
     return true;
   }
   step.hash = exchanges_.hash_of(step.key);
-  exchanges_.prefetch(step.hash);
+  exchanges_.prefetch_place(step.hash);
   return true;
 }
 
@@ -136,7 +143,7 @@ void Tracker::take(const Step& step) {
     // What has these ports begins anew, or is over.
     Segment segment = step.segment;
     const ExchangeKey key = Connections::key_of(step.key, segment.from_near);
-    connections_.add(key, connections_.prepare(key), segment);
+    connections_.add(key, connections_.hash_of(key), segment);
   }
   if (step.kind == StepKind::request) {
     request(step);
@@ -242,6 +249,13 @@ void Tracker::add(std::span<const Packet> packets) {
       count += prepare(packet, decoded, steps[count]) ? 1U : 0U;
     }
     counts_.packet_count += static_cast<std::int64_t>(batch.size());
+    for (std::size_t at = 0; at < count; ++at) {
+      if (steps[at].kind == StepKind::segment) {
+        connections_.prefetch_entry(steps[at].hash);
+      } else {
+        exchanges_.prefetch_entry(steps[at].hash);
+      }
+    }
     for (std::size_t at = 0; at < count; ++at) {
       take(steps[at]);
     }

@@ -21,7 +21,7 @@ namespace stallscope::capture {
 /// the oldest near by, gives way.
 class Tracker {
  public:
-  /// 144 MiB, and half of it again while the table grows to that.
+  /// 152 MiB, and half of it again while the table grows to that.
   static constexpr std::size_t most_exchanges = std::size_t{1} << 21U;
 
   /// `sink` must outlive this.
@@ -50,6 +50,7 @@ class Tracker {
     [[nodiscard]] std::int64_t last_ns() const;
     [[nodiscard]] bool spare(std::int64_t now_ns) const;
     [[nodiscard]] std::int64_t worth() const;
+    void prefetch() const;
     [[nodiscard]] Observation unanswered() const;
   };
 
