@@ -17,9 +17,9 @@
 namespace stallscope::cli {
 namespace {
 
-constexpr std::array<AddCommand, 11> commands = {add_diagnose_command, add_report_command,  add_probe_command,  add_bisect_command,
-                                                 add_capture_command,  add_respond_command, add_census_command, add_remedy_command,
-                                                 add_compare_command,  add_doctor_command,  add_lab_command};
+constexpr std::array<AddCommand, 12> commands = {add_diagnose_command, add_report_command,  add_probe_command,  add_bisect_command,
+                                                 add_capture_command,  add_queues_command,  add_respond_command, add_census_command,
+                                                 add_remedy_command,   add_compare_command, add_doctor_command,  add_lab_command};
 
 constexpr std::string_view description =
     "Finds out why received packets wait on a Linux host: from a late packet to the process, system call, file, cgroup and kernel "

@@ -15,6 +15,7 @@ void add_report_command(CLI::App& app, int& exit_status);
 void add_probe_command(CLI::App& app, int& exit_status);
 void add_bisect_command(CLI::App& app, int& exit_status);
 void add_capture_command(CLI::App& app, int& exit_status);
+void add_queues_command(CLI::App& app, int& exit_status);
 void add_respond_command(CLI::App& app, int& exit_status);
 void add_census_command(CLI::App& app, int& exit_status);
 void add_remedy_command(CLI::App& app, int& exit_status);
