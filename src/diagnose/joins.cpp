@@ -6,6 +6,7 @@
 #include <tuple>
 #include <utility>
 
+#include "diagnose/accounting.h"
 #include "diagnose/arithmetic.h"
 
 namespace stallscope::diagnose {
@@ -66,6 +67,8 @@ struct PacketHolds {
   bool joined_to_wait = false;
   /// Both directions were seen from queue to stack: if no wait is among them, it was not a wait of these CPUs.
   bool complete = false;
+  /// Index into Evidence::packets, where its queue is known.
+  std::optional<std::size_t> first;
 };
 
 PacketHolds holds_by_sequence(const Evidence& evidence, std::size_t probe_index, const LatePackets& packets,
@@ -81,6 +84,7 @@ PacketHolds holds_by_sequence(const Evidence& evidence, std::size_t probe_index,
     const std::int64_t from_ns = packet.enqueued_ns != 0 ? packet.enqueued_ns : std::min(previous_ns, packet.received_ns);
     previous_ns = packet.received_ns;
     if (packet.enqueued_ns != 0) {
+      result.first = result.first.value_or(packet_index);
       (packet.leg == PacketLeg::request ? request_seen : reply_seen) = true;
     }
     if (packet.received_ns - from_ns < least_hold_ns) {
@@ -104,6 +108,24 @@ PacketHolds holds_by_sequence(const Evidence& evidence, std::size_t probe_index,
   }
   result.complete = request_seen && reply_seen;
   return result;
+}
+
+/// A packet whose neighbour's address is not known yet is in no receive queue: it waits at the sender for the answer to that question
+/// (ARP), and if that is held up, comes at once after it. Both ways of such a probe are seen, and what is late lies before them.
+std::vector<Hold> holds_before_first_queue(const Evidence& evidence, std::size_t probe_index, std::int64_t baseline_rtt_ns,
+                                           const PacketRecord& first, const WaitIndex& waits) {
+  const ProbeRecord& probe = evidence.probes[probe_index];
+  const std::int64_t enough_ns = std::max((probe.rtt_ns() - baseline_rtt_ns) / least_covered_divisor, least_hold_ns);
+  std::vector<Hold> holds;
+  for (const std::size_t wait_index : waits.overlapping(first.cpu, probe.sent_ns, first.enqueued_ns)) {
+    const WaitRecord& wait = evidence.waits[wait_index];
+    const bool released_it = first.enqueued_ns - wait.end_ns < catch_up_limit_ns;
+    if (released_it && overlap_ns(wait.start_ns, wait.end_ns, probe.sent_ns, first.enqueued_ns) >= enough_ns) {
+      holds.push_back(
+          {probe_index, wait_index, wait.cpu, probe.sent_ns, first.enqueued_ns, JoinedBy::time, std::nullopt, std::nullopt});
+    }
+  }
+  return holds;
 }
 
 /// Of an episode's probes that no packet could be joined for: the waits of the one CPU that cover most of their time.
@@ -150,6 +172,11 @@ Joins join_probes(const Evidence& evidence, const ProbeAnalysis& probes, const W
     std::vector<std::size_t> without_wait;
     for (const std::size_t probe_index : episode.held.probes) {
       PacketHolds found = holds_by_sequence(evidence, probe_index, packets, waits);
+      if (found.complete) {
+        const std::vector<Hold> before = holds_before_first_queue(evidence, probe_index, probes.summary.baseline_rtt_ns,
+                                                                  evidence.packets[*found.first], waits);
+        joins.holds.insert(joins.holds.end(), before.begin(), before.end());
+      }
       joins.holds.insert(joins.holds.end(), found.holds.begin(), found.holds.end());
       if (!found.joined_to_wait && !found.complete) {
         without_wait.push_back(probe_index);

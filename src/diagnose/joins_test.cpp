@@ -58,13 +58,30 @@ TEST(Joins, a_wait_that_covers_little_of_the_lateness_is_a_coincidence) {
 
 TEST(Joins, a_probe_seen_on_both_ways_is_not_joined_by_time) {
   Evidence evidence = testing::quiet_run(500);
-  hold_probes(evidence, 0, 1'003 * ms, 1'063 * ms);
-  // The kernel saw every packet pass at once: it was held before it came here.
+  hold_probes(evidence, 1, 1'003 * ms, 1'063 * ms);
+  // The kernel saw every packet pass at once: it was held before it came here. What another CPU did is a coincidence.
   for (evidence::PacketRecord& packet : evidence.packets) {
     packet.enqueued_ns = packet.received_ns - 10 * us;
   }
   add_wait(evidence, 0, WaitMode::hard_irqs_off, 1'003 * ms, 1'063 * ms);
   EXPECT_TRUE(join(evidence).holds.empty());
+}
+
+TEST(Joins, a_packet_that_had_to_learn_its_way_first_waited_for_who_held_up_the_answer) {
+  Evidence evidence = testing::quiet_run(500);
+  hold_probes(evidence, 0, 1'003 * ms, 1'063 * ms);
+  // They came into a queue when the wait was over, all together.
+  for (evidence::PacketRecord& packet : evidence.packets) {
+    packet.enqueued_ns = packet.received_ns - 10 * us;
+  }
+  add_wait(evidence, 0, WaitMode::bh_off, 1'003 * ms, 1'063 * ms - 20 * us);
+  const Joins joins = join(evidence);
+  ASSERT_FALSE(joins.holds.empty());
+  for (const Hold& hold : joins.holds) {
+    EXPECT_EQ(hold.wait, 0U);
+    EXPECT_EQ(hold.joined_by, JoinedBy::time);
+    EXPECT_EQ(hold.from_ns, evidence.probes[hold.probe].sent_ns);
+  }
 }
 
 TEST(Joins, where_the_queue_hides_the_arrival_the_packet_came_after_the_device_before) {
