@@ -133,22 +133,29 @@ void StallTracker::excuse_absent(Stall& stall) const {
   }
 }
 
+void StallTracker::excuse_grazed(Stall& stall, const Extents& extents) const {
+  for (std::size_t rung = 0; rung < counts_.size(); ++rung) {
+    // What waits for the same cause is released with it, and its first probe is at most an interval later than the first of all.
+    const Stretch& late = extents.at(rung);
+    if (stall.hit.test(rung) && late.end_ns - late.start_ns < (stall.length_ns() / 2) - options_.interval_ns) {
+      stall.hit.reset(rung);
+      stall.exposed.reset(rung);
+    }
+  }
+}
+
 void StallTracker::finish(Stall& stall, std::vector<Stall>& stalls) {
-  struct Extent {
-    std::int64_t first_ns = 0;
-    std::int64_t last_ns = 0;
-  };
-  std::array<Extent, most_rungs> extents{};
+  Extents extents{};
   for (const Settled& probe : settled_) {
     if (probe.sent_ns < stall.start_ns || probe.sent_ns > stall.end_ns) {
       continue;
     }
     if (probe.late) {
-      Extent& extent = extents.at(probe.rung);
+      Stretch& extent = extents.at(probe.rung);
       if (!stall.hit.test(probe.rung)) {
-        extent.first_ns = probe.sent_ns;
+        extent.start_ns = probe.sent_ns;
       }
-      extent.last_ns = std::max(extent.last_ns, probe.released_ns);
+      extent.end_ns = std::max(extent.end_ns, probe.released_ns);
       stall.hit.set(probe.rung);
       stall.exposed.set(probe.rung);
     } else if (probe.sent_ns <= stall.end_ns - probe.late_after_ns) {
@@ -156,13 +163,14 @@ void StallTracker::finish(Stall& stall, std::vector<Stall>& stalls) {
     }
   }
   excuse_absent(stall);
+  excuse_grazed(stall, extents);
   if (prober_stood_still(stall)) {
     ++stalls_set_aside_;
     return;
   }
   for (std::size_t rung = 0; rung < counts_.size(); ++rung) {
     if (stall.hit.test(rung)) {
-      const std::int64_t length_ns = extents.at(rung).last_ns - extents.at(rung).first_ns;
+      const std::int64_t length_ns = extents.at(rung).end_ns - extents.at(rung).start_ns;
       const double length_s = static_cast<double>(length_ns) / static_cast<double>(base::ns_per_s);
       ++counts_[rung].stall_count;
       counts_[rung].stalled_ns += length_ns;

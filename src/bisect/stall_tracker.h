@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <vector>
@@ -55,6 +56,8 @@ struct RungCounts {
 struct TrackerOptions {
   /// So much above the median of its rung an answer is late; more where the rung is noisier than that (five standard deviations).
   std::int64_t late_after_ns = 5 * base::ns_per_ms;
+  /// From one probe of a rung to the next.
+  std::int64_t interval_ns = 0;
 };
 
 /// Turns the probes of all rungs, which were sent interleaved, into stalls. Pure; its memory is what is not settled yet.
@@ -107,6 +110,10 @@ class StallTracker {
   [[nodiscard]] bool prober_stood_still(const Stall& stall) const;
   /// Takes rungs out of `exposed` whose own prober, elsewhere, stood still meanwhile.
   void excuse_absent(Stall& stall) const;
+  /// When a rung's late probes of a stall were sent, from the first on, and released, to the last.
+  using Extents = std::array<Stretch, most_rungs>;
+  /// Takes rungs out of it that were late for so little of it that it was something else of their own.
+  void excuse_grazed(Stall& stall, const Extents& extents) const;
   void finish(Stall& stall, std::vector<Stall>& stalls);
 
   TrackerOptions options_;

@@ -75,6 +75,18 @@ TEST_F(TwoRungs, ARungIsExposedOnlyByAProbeThatWouldHaveBeenLate) {
   EXPECT_EQ(stalls[1].hit, RungSet("01"));
 }
 
+TEST_F(TwoRungs, ARungThatWasLateForALittleOfAStallIsNoWitnessOfIt) {
+  stall(0, 300, 400);
+  // A server that waited for its turn meanwhile, for instance: 20 of 100 ms.
+  at(345).received_ns += 20 * ms;
+  const std::vector<Stall> stalls = all();
+  ASSERT_THAT(stalls, SizeIs(1));
+  EXPECT_EQ(stalls[0].hit, RungSet("01"));
+  EXPECT_EQ(stalls[0].exposed, RungSet("01"));
+  EXPECT_EQ(tracker_.rungs()[1].late, 1);
+  EXPECT_EQ(tracker_.rungs()[1].stall_count, 0);
+}
+
 TEST_F(TwoRungs, StallsThatDoNotTouchAreTwo) {
   stall(0, 300, 320);
   stall(0, 330, 350);

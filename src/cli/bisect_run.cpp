@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <string>
@@ -42,7 +43,7 @@ class BisectRun {
       : options_(options),
         prober_(prober),
         far_probers_(far_probers),
-        tracker_(options.path.rungs.size(), {.late_after_ns = options.late_after_ns}),
+        tracker_(options.path.rungs.size(), {.late_after_ns = options.late_after_ns, .interval_ns = options.prober.interval_ns}),
         terminal_(describe_terminal(STDERR_FILENO)) {}
 
   Result<BisectReport> run() {
@@ -116,9 +117,18 @@ class BisectRun {
     const std::int64_t now_ns = base::monotonic_ns();
     // What was late when the connection broke had not been told yet: without it, the rung would look punctual.
     tracker_.add_absence(far.rung, now_ns - options_.prober.timeout_ns - slack_ns(), now_ns);
+    const bool decided = is_decided(far.rung);
+    lost_undecided_.set(far.rung, !decided);
     far_gaps_.push_back({fmt::format("rung {} after {}", options_.path.rungs[far.rung].name, base::format_duration(now_ns - start_ns)),
                          fmt::format("its prober at {}: {}", far.host, error.reason),
-                         "What it saw before counts; stalls since then are told without it."});
+                         decided ? "What it saw before counts." : "It had not seen enough and is left out."});
+  }
+
+  /// Whether no cause waits for more stalls to tell whether they hit this rung.
+  [[nodiscard]] bool is_decided(std::size_t rung) const {
+    return !verdict_.causes.empty() && std::all_of(verdict_.causes.begin(), verdict_.causes.end(), [rung](const bisect::Cause& cause) {
+      return cause.tests[rung].decision() != bisect::SequentialTest::Decision::open;
+    });
   }
 
   void settle(std::int64_t horizon_ns, bool all) {
@@ -130,7 +140,7 @@ class BisectRun {
     stalls_.insert(stalls_.end(), more.begin(), more.end());
     const std::int64_t observed_ns = tracker_.settled_ns() - tracker_.first_ns();
     rungs_ = tracker_.rungs();
-    verdict_ = bisect::compare(options_.path, stalls_, bisect::silent_rungs(rungs_), observed_ns);
+    verdict_ = bisect::compare(options_.path, stalls_, bisect::silent_rungs(rungs_) | lost_undecided_, observed_ns);
   }
 
   BisectReport report(const probe::ProberSummary& summary, bool interrupted) const {
@@ -178,6 +188,8 @@ class BisectRun {
   /// Of the same time as the verdict.
   std::vector<bisect::RungCounts> rungs_;
   std::vector<evidence::GapRecord> far_gaps_;
+  /// Rungs whose far prober was lost before it had told enough: not waited for.
+  bisect::RungSet lost_undecided_;
   Terminal terminal_;
 };
 

@@ -131,7 +131,7 @@ TEST_F(ProbeOutput, HttpIsShownByPhaseAndByHowFarLostOnesCame) {
   board_.add_phases(0, probe, {1, 3 * ns_per_ms, -1, -1, 0});
   const std::string text = render_probe_text(report(), {});
   EXPECT_THAT(text, HasSubstr("HTTP: status 503 1 time; 1 connected and got no response"));
-  EXPECT_THAT(text, testing::ContainsRegex("to first byte +90.0 ms"));
+  EXPECT_THAT(text, testing::ContainsRegex("to first byte +90 ms"));
   std::istringstream lines(render_probe_json(report()));
   std::string line;
   ASSERT_TRUE(std::getline(lines, line));
