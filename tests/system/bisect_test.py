@@ -148,17 +148,11 @@ class SlowApplication:
 
 class SlowTunnel(Repeated):
     """A shaper that lets next to nothing of the tunnel through for a while: packets wait, and no CPU is held. A VXLAN has it on its
-    own device; what BPF wraps is shaped where it leaves, by the protocol of its outer header."""
+    own device; what BPF wraps passes that by and is shaped where it leaves, together with nothing else."""
 
     def __init__(self, overlay):
-        if overlay.kind == "vxlan":
-            self.device, where = "tun0", ["root"]
-            self.begin_with = []
-        else:
-            self.device, where = "n1", ["parent", "1:3"]
-            self.begin_with = [f"tc -n {NODE} qdisc add dev n1 root handle 1: prio",
-                               f"tc -n {NODE} filter add dev n1 parent 1: protocol ip u32 match ip protocol 4 0xff flowid 1:3"]
-        tbf = ["tc", "-n", NODE, "qdisc", "replace", "dev", self.device, *where, "tbf"]
+        self.device = "tun0" if overlay.kind == "vxlan" else "n1"
+        tbf = ["tc", "-n", NODE, "qdisc", "replace", "dev", self.device, "root", "tbf"]
         # A burst is what passes at first: some packets of the probes, but any of them must fit.
         self.commands = {"shut": tbf + ["rate", "8kbit", "burst", "300", "latency", "10s"],
                          "open": tbf + ["rate", "1gbit", "burst", "1mb", "latency", "100ms"]}
@@ -168,8 +162,6 @@ class SlowTunnel(Repeated):
         subprocess.run(self.commands[state], check=True)
 
     def __enter__(self):
-        for command in self.begin_with:
-            run(command)
         self.set("open")
         super().__enter__()
 
