@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // capture_bench FILE [RUNS] [tshark]: the whole analysis of a capture beside loops that only read it: libpcap's, and libtins' where
-// that was found. All in one process on one core, in turn, so that the machine treats them alike; the median of the runs is printed.
-// With `tshark`, that program too, once: it dissects for the same figures, response times of echoes and RTTs of ACKs.
+// that was found. All in one process on one core, in turn, so that the machine treats them alike; the median of the runs is
+// printed. With `tshark`, that program too, once: it dissects for the same figures, response times of echoes and RTTs of ACKs.
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <pcap/pcap.h>
-#include <fcntl.h>
 #include <spawn.h>
 #include <sys/resource.h>
 #include <sys/wait.h>

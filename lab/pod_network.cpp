@@ -33,8 +33,8 @@ struct End {
   const char* remote;
   std::string_view address;
 };
-constexpr std::array<End, 2> ends = {{{node_netns, "n1", "10.0.2.1", "10.0.2.2", "10.9.0.1"},
-                                      {pod_netns, "p0", "10.0.2.2", "10.0.2.1", pod_address}}};
+constexpr std::array<End, 2> ends = {
+    {{node_netns, "n1", "10.0.2.1", "10.0.2.2", "10.9.0.1"}, {pod_netns, "p0", "10.0.2.2", "10.0.2.1", pod_address}}};
 
 Status add_vxlan(const End& end) {
   return run_words(fmt::format("ip link add {} type vxlan id 9 dstport 4789 local {} remote {} dev {}", tunnel_device, end.local,
@@ -78,13 +78,15 @@ Status add_end(const End& end, Overlay overlay) {
   if (Status made = overlay == Overlay::vxlan ? add_vxlan(end) : add_ipip(end); !made) {
     return made;
   }
-  return run_all({fmt::format("ip address add {}/24 dev {}", end.address, tunnel_device), fmt::format("ip link set {} up", tunnel_device)});
+  return run_all(
+      {fmt::format("ip address add {}/24 dev {}", end.address, tunnel_device), fmt::format("ip link set {} up", tunnel_device)});
 }
 
 Status add_node_port() {
-  return run_all({fmt::format("iptables -t nat -A PREROUTING -d {}/32 -p tcp -m tcp --dport {} -j DNAT --to-destination {}:{}",
-                              node_address, node_port, pod_address, pod_port),
-                  fmt::format("iptables -t nat -A POSTROUTING -o {} -p tcp -m tcp --dport {} -j MASQUERADE", tunnel_device, pod_port)});
+  return run_all(
+      {fmt::format("iptables -t nat -A PREROUTING -d {}/32 -p tcp -m tcp --dport {} -j DNAT --to-destination {}:{}", node_address,
+                   node_port, pod_address, pod_port),
+       fmt::format("iptables -t nat -A POSTROUTING -o {} -p tcp -m tcp --dport {} -j MASQUERADE", tunnel_device, pod_port)});
 }
 
 }  // namespace

@@ -15,8 +15,8 @@
 // has left behind.
 namespace stallscope::lab {
 
-/// Makes the topology, with a network of pods if one is asked for, and leaves it until take_down. Where it is up already, only the CPU
-/// that receives is set, and a network of pods refused.
+/// Makes the topology, with a network of pods if one is asked for, and leaves it until take_down. Where it is up already, only the
+/// CPU that receives is set, and a network of pods refused.
 [[nodiscard]] base::Status bring_up(int receive_cpu, std::optional<Overlay> overlay, const Progress& progress);
 
 /// Runs a fault, or several at the same time (run_together), for its duration or until a stop. Uses the topology that is up, or

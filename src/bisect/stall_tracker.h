@@ -67,8 +67,8 @@ class StallTracker {
 
   /// In any order.
   void add(const Observation& observation);
-  /// Says that a rung's prober, elsewhere, cannot be relied on for a time: it is no witness of stalls that reach into it. To be called
-  /// before that time is settled.
+  /// Says that a rung's prober, elsewhere, cannot be relied on for a time: it is no witness of stalls that reach into it. To be
+  /// called before that time is settled.
   void add_absence(std::size_t rung, std::int64_t start_ns, std::int64_t end_ns);
   /// Says that every probe sent before `horizon_ns` was added. Stalls that ended before it are then found, and returned.
   /// `all`: nothing more comes; every stall is returned.

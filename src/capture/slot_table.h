@@ -15,12 +15,12 @@
 
 namespace stallscope::capture {
 
-/// Entries by key, in buckets of eight, in one array that doubles while all of a bucket are needed, up to a limit; from there on, the
-/// one that is worth least gives way. Small for as long as little is open at once, so that it stays in the CPU's caches. A part of
-/// each key's hash stands apart from the entries, so that a look for a key touches no entry but its own.
+/// Entries by key, in buckets of eight, in one array that doubles while all of a bucket are needed, up to a limit; from there on,
+/// the one that is worth least gives way. Small for as long as little is open at once, so that it stays in the CPU's caches. A part
+/// of each key's hash stands apart from the entries, so that a look for a key touches no entry but its own.
 ///
-/// Entry: `ExchangeKey key`, `bool spare(now_ns)`: whether it may give way instead of the table growing, `std::int64_t worth()`: the
-/// least gives way first, `void prefetch()`: fetches what is needed of it into the CPU's caches. All zeros must be one.
+/// Entry: `ExchangeKey key`, `bool spare(now_ns)`: whether it may give way instead of the table growing, `std::int64_t worth()`:
+/// the least gives way first, `void prefetch()`: fetches what is needed of it into the CPU's caches. All zeros must be one.
 template <typename Entry>
 class SlotTable {
  public:
@@ -89,7 +89,8 @@ class SlotTable {
 
    private:
     struct Unmap {
-      // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init): always given; with a default this could not be a unique_ptr's deleter
+      // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init): always given; with a default this could not be a unique_ptr's
+      // deleter
       std::size_t size;
       void operator()(T* values) const { ::munmap(values, size); }
     };

@@ -17,7 +17,7 @@
 namespace stallscope::cli {
 namespace {
 
-constexpr std::array<AddCommand, 12> commands = {add_diagnose_command, add_report_command,  add_probe_command,  add_bisect_command,
+constexpr std::array<AddCommand, 12> commands = {add_diagnose_command, add_report_command,  add_probe_command,   add_bisect_command,
                                                  add_capture_command,  add_queues_command,  add_respond_command, add_census_command,
                                                  add_remedy_command,   add_compare_command, add_doctor_command,  add_lab_command};
 

@@ -119,16 +119,18 @@ class BisectRun {
     tracker_.add_absence(far.rung, now_ns - options_.prober.timeout_ns - slack_ns(), now_ns);
     const bool decided = is_decided(far.rung);
     lost_undecided_.set(far.rung, !decided);
-    far_gaps_.push_back({fmt::format("rung {} after {}", options_.path.rungs[far.rung].name, base::format_duration(now_ns - start_ns)),
-                         fmt::format("its prober at {}: {}", far.host, error.reason),
-                         decided ? "What it saw before counts." : "It had not seen enough and is left out."});
+    far_gaps_.push_back(
+        {fmt::format("rung {} after {}", options_.path.rungs[far.rung].name, base::format_duration(now_ns - start_ns)),
+         fmt::format("its prober at {}: {}", far.host, error.reason),
+         decided ? "What it saw before counts." : "It had not seen enough and is left out."});
   }
 
   /// Whether no cause waits for more stalls to tell whether they hit this rung.
   [[nodiscard]] bool is_decided(std::size_t rung) const {
-    return !verdict_.causes.empty() && std::all_of(verdict_.causes.begin(), verdict_.causes.end(), [rung](const bisect::Cause& cause) {
-      return cause.tests[rung].decision() != bisect::SequentialTest::Decision::open;
-    });
+    return !verdict_.causes.empty() &&
+           std::all_of(verdict_.causes.begin(), verdict_.causes.end(), [rung](const bisect::Cause& cause) {
+             return cause.tests[rung].decision() != bisect::SequentialTest::Decision::open;
+           });
   }
 
   void settle(std::int64_t horizon_ns, bool all) {

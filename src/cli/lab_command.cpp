@@ -47,8 +47,9 @@ Status up(const UpOptions& options) {
                                   lab::client_netns, lab::client_netns, lab::node_address));
   }
   if (made && !options.overlay.empty()) {
-    tell_lab_progress(fmt::format("a pod is at {} behind the tunnel; TCP to {}:{} is translated to its port {}, which nobody serves yet",
-                                  lab::pod_address, lab::node_address, lab::node_port, lab::pod_port));
+    tell_lab_progress(
+        fmt::format("a pod is at {} behind the tunnel; TCP to {}:{} is translated to its port {}, which nobody serves yet",
+                    lab::pod_address, lab::node_address, lab::node_port, lab::pod_port));
   }
   return made;
 }

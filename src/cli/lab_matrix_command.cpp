@@ -443,7 +443,8 @@ void add_lab_matrix(CLI::App& lab, int& exit_status) {
   command->add_option("--cpu", options->cpu, "The CPU that is held up")->capture_default_str();
   command->add_option("--probe-cpu", options->probe_cpu, "The CPU that the prober stays on")->capture_default_str();
   command->add_flag("--json", options->json, "Print one JSON object for each case");
-  command->add_option("--keep", options->keep, "A directory for bundle and ground truth of each case that went wrong; made where there is none");
+  command->add_option("--keep", options->keep,
+                      "A directory for bundle and ground truth of each case that went wrong; made where there is none");
   command->footer(
       "Each row: how many stalls the lab caused, how many of them were found, and of\n"
       "how many the first cause, the mode, the CPU, the length (within 5 % or 2 ms),\n"

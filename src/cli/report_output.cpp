@@ -67,7 +67,8 @@ int report_two_ends(const std::string& prober_path, const std::string& node_path
     return exit_error;
   }
   constexpr double ppm = 1e6;
-  const report::TwoEndsFacts facts{joined->seen_count, joined->probe_count, joined->clock.uncertainty_ns, joined->clock.drift * ppm};
+  const report::TwoEndsFacts facts{joined->seen_count, joined->probe_count, joined->clock.uncertainty_ns,
+                                   joined->clock.drift * ppm};
   fmt::print(stderr, "Two ends: the node saw {} of {} probes; its clock is known to {} ({:+.1f} ppm).\n",
              base::format_count(facts.seen_count), base::format_count(facts.probe_count),
              base::format_duration(facts.clock_uncertainty_ns), facts.clock_drift_ppm);

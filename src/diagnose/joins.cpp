@@ -110,8 +110,9 @@ PacketHolds holds_by_sequence(const Evidence& evidence, std::size_t probe_index,
   return result;
 }
 
-/// A packet whose neighbour's address is not known yet is in no receive queue: it waits at the sender for the answer to that question
-/// (ARP), and if that is held up, comes at once after it. Both ways of such a probe are seen, and what is late lies before them.
+/// A packet whose neighbour's address is not known yet is in no receive queue: it waits at the sender for the answer to that
+/// question (ARP), and if that is held up, comes at once after it. Both ways of such a probe are seen, and what is late lies before
+/// them.
 std::vector<Hold> holds_before_first_queue(const Evidence& evidence, std::size_t probe_index, std::int64_t baseline_rtt_ns,
                                            const PacketRecord& first, const WaitIndex& waits) {
   const ProbeRecord& probe = evidence.probes[probe_index];
@@ -173,8 +174,8 @@ Joins join_probes(const Evidence& evidence, const ProbeAnalysis& probes, const W
     for (const std::size_t probe_index : episode.held.probes) {
       PacketHolds found = holds_by_sequence(evidence, probe_index, packets, waits);
       if (found.complete) {
-        const std::vector<Hold> before = holds_before_first_queue(evidence, probe_index, probes.summary.baseline_rtt_ns,
-                                                                  evidence.packets[*found.first], waits);
+        const std::vector<Hold> before =
+            holds_before_first_queue(evidence, probe_index, probes.summary.baseline_rtt_ns, evidence.packets[*found.first], waits);
         joins.holds.insert(joins.holds.end(), before.begin(), before.end());
       }
       joins.holds.insert(joins.holds.end(), found.holds.begin(), found.holds.end());

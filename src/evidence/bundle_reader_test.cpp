@@ -143,8 +143,10 @@ class Tampered : public BundleRead, public testing::WithParamInterface<Tampering
 
 TEST_P(Tampered, IsRefusedWithTheReason) {
   write_evidence(path, complete_evidence());
-  tamper(path, "DROP VIEW late_probes; DROP VIEW run_summary; DROP VIEW http_phases; DROP VIEW waits; DROP VIEW waits_by_occupant; DROP VIEW stacks;" +
-                   GetParam().sql);
+  tamper(path,
+         "DROP VIEW late_probes; DROP VIEW run_summary; DROP VIEW http_phases; DROP VIEW waits; DROP VIEW waits_by_occupant; DROP "
+         "VIEW stacks;" +
+             GetParam().sql);
   const std::string message = read_failure(path);
   EXPECT_THAT(message, HasSubstr(GetParam().complaint));
   EXPECT_THAT(message, HasSubstr("cannot read bundle " + path));

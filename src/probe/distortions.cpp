@@ -208,7 +208,8 @@ constexpr std::array<Check, 9> checks = {{
          return std::nullopt;
        }
        return fmt::format(
-           "RPS moves what {} receive queue{} of this host get{} to other CPUs, and net.core.netdev_tstamp_prequeue stamps it before "
+           "RPS moves what {} receive queue{} of this host get{} to other CPUs, and net.core.netdev_tstamp_prequeue stamps it "
+           "before "
            "it waits for them: answers that one of these CPUs holds up look prompt.",
            format_count(queues), queues == 1 ? "" : "s", queues == 1 ? "s" : "");
      }},
@@ -220,8 +221,8 @@ constexpr std::array<Check, 9> checks = {{
          return std::nullopt;
        }
        const std::string by = rfs ? "to the CPU that last read the flow's socket (RFS)" : "";
-       return fmt::format("Here they go {}{}{}, whatever their ports: which ports stall together does not tell this host's queues.", by,
-                          rfs && rules > 0 ? " and " : "",
+       return fmt::format("Here they go {}{}{}, whatever their ports: which ports stall together does not tell this host's queues.",
+                          by, rfs && rules > 0 ? " and " : "",
                           rules > 0 ? fmt::format("where {} rule{} say (ntuple)", format_count(rules), rules == 1 ? "" : "s") : "");
      }},
     {"the hypervisor took CPU time",

@@ -231,7 +231,8 @@ TEST(Distortions, PacketsThatTheKernelSteersTellNoQueueAndMayBeStampedTooEarly) 
   EXPECT_THAT(whats({{"rps.queues", 0}, {"timestamps.before_queue", 1}, {"rfs.flows", 32'768}}), IsEmpty());
   EXPECT_THAT(whats({{"rps.queues", 2}, {"timestamps.before_queue", 1}}), ElementsAre("answers are stamped before they wait"));
   EXPECT_THAT(whats({{"rps.queues", 2}, {"timestamps.before_queue", 0}}), IsEmpty());
-  EXPECT_THAT(whats({{"rps.queues", 1}, {"timestamps.before_queue", 0}, {"rfs.flows", 32'768}}), ElementsAre("received packets are steered"));
+  EXPECT_THAT(whats({{"rps.queues", 1}, {"timestamps.before_queue", 0}, {"rfs.flows", 32'768}}),
+              ElementsAre("received packets are steered"));
   EXPECT_THAT(whats({{"ntuple.rules", 3}}), ElementsAre("received packets are steered"));
 }
 
