@@ -2,7 +2,6 @@
 #include "capture/byte_source.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,6 +18,8 @@
 namespace stallscope::capture {
 namespace {
 
+/// It stays in a CPU's caches. Files are read through it, too: mapped, each page of theirs would cost a fault, which on a virtual
+/// machine takes longer than to copy it.
 constexpr std::size_t stream_buffer_bytes = std::size_t{256} << 10U;
 
 class MemorySource : public ByteSource {
@@ -35,53 +36,9 @@ class MemorySource : public ByteSource {
     return {static_cast<std::int64_t>(position_), static_cast<std::int64_t>(bytes_.size())};
   }
 
- protected:
-  [[nodiscard]] std::size_t position() const { return position_; }
-
  private:
   Bytes bytes_;
   std::size_t position_ = 0;
-};
-
-/// Owns a mapping of a whole file.
-class Mapping {
- public:
-  Mapping(void* address, std::size_t size) : address_(address), size_(size) {}
-  ~Mapping() { ::munmap(address_, size_); }
-  Mapping(const Mapping&) = delete;
-  Mapping& operator=(const Mapping&) = delete;
-  Mapping(Mapping&&) = delete;
-  Mapping& operator=(Mapping&&) = delete;
-  [[nodiscard]] Bytes bytes() const { return {static_cast<const std::uint8_t*>(address_), size_}; }
-  /// Pages that were read stay in the page cache, but no longer count as this process's.
-  void forget(std::size_t from, std::size_t to) const {
-    ::madvise(static_cast<std::uint8_t*>(address_) + from, to - from, MADV_DONTNEED);
-  }
-
- private:
-  void* address_;
-  std::size_t size_;
-};
-
-class MappedSource : public MemorySource {
- public:
-  explicit MappedSource(std::unique_ptr<Mapping> mapping) : MemorySource(mapping->bytes()), mapping_(std::move(mapping)) {}
-
-  base::Result<Bytes> fill(std::size_t wanted) override {
-    // Keeps the resident size flat, however long the file is.
-    if (position() - forgotten_ >= 2 * stretch_bytes) {
-      const std::size_t to = (position() - stretch_bytes) / stretch_bytes * stretch_bytes;
-      mapping_->forget(forgotten_, to);
-      forgotten_ = to;
-    }
-    return MemorySource::fill(wanted);
-  }
-
- private:
-  static constexpr std::size_t stretch_bytes = std::size_t{32} << 20U;
-
-  std::unique_ptr<Mapping> mapping_;
-  std::size_t forgotten_ = 0;
 };
 
 class StreamSource : public ByteSource {
@@ -139,15 +96,6 @@ class StreamSource : public ByteSource {
   bool ended_ = false;
 };
 
-base::Result<std::unique_ptr<ByteSource>> map_file(const std::string& path, const base::OwnedFd& fd, std::size_t size) {
-  void* const address = ::mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd.get(), 0);
-  if (address == MAP_FAILED) {
-    return base::errno_error("map", path, errno);
-  }
-  ::madvise(address, size, MADV_SEQUENTIAL);
-  return std::unique_ptr<ByteSource>(std::make_unique<MappedSource>(std::make_unique<Mapping>(address, size)));
-}
-
 }  // namespace
 
 std::unique_ptr<ByteSource> memory_source(Bytes bytes) {
@@ -195,9 +143,6 @@ base::Result<std::unique_ptr<ByteSource>> open_bytes(const std::string& path) {
   }
   const Bytes first = Bytes(magic).first(magic_size);
   const Compression compression = compression_of(first);
-  if (regular && compression == Compression::none && status.st_size > 0) {
-    return map_file(name, fd, static_cast<std::size_t>(status.st_size));
-  }
   base::Result<std::unique_ptr<Input>> input = decompress(raw_input(std::move(fd), name, first), compression, name);
   if (!input) {
     return input.error();

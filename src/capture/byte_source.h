@@ -37,8 +37,7 @@ class ByteSource {
 [[nodiscard]] std::unique_ptr<ByteSource> stream_source(std::unique_ptr<Input> input, std::optional<std::int64_t> total_bytes);
 /// Of memory that outlives it.
 [[nodiscard]] std::unique_ptr<ByteSource> memory_source(Bytes bytes);
-/// "-" is standard input. Compression (gzip, zstd) is recognised by the first bytes, not by the name. Uncompressed files are
-/// mapped: a file that is cut shorter by somebody else while it is read ends the process, as it would any that maps it.
+/// "-" is standard input. Compression (gzip, zstd) is recognised by the first bytes, not by the name.
 [[nodiscard]] base::Result<std::unique_ptr<ByteSource>> open_bytes(const std::string& path);
 
 }  // namespace stallscope::capture
