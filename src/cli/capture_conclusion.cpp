@@ -137,9 +137,24 @@ class EpisodesOfFlows {
   std::unordered_map<std::int64_t, std::pair<const diagnose::TargetShape*, std::uint32_t>> places_;
 };
 
+std::vector<StalledQueues> find_queues(const CaptureOutcome& outcome, const QueueQuestion& question) {
+  std::vector<StalledQueues> queues;
+  const auto add = [&](const diagnose::TargetShape& host) {
+    if (host.flows.size() > 1 && host.analysis.verdict.cause != shape::Cause::nothing) {
+      queues.push_back(find_stalled_queues(host, question.key));
+    }
+  };
+  if (question.host.empty()) {
+    std::for_each(outcome.shapes.targets.begin(), outcome.shapes.targets.end(), add);
+  } else if (const auto host = received_by(outcome.evidence, question.host)) {
+    add(*host);
+  }
+  return queues;
+}
+
 }  // namespace
 
-CaptureOutcome conclude(const std::vector<ReadCapture>& reads) {
+CaptureOutcome conclude(const std::vector<ReadCapture>& reads, const QueueQuestion& question) {
   CaptureOutcome outcome;
   const ReadCapture& near = reads.front();
   if (reads.size() > 1) {
@@ -158,6 +173,7 @@ CaptureOutcome conclude(const std::vector<ReadCapture>& reads) {
   if (outcome.places) {
     outcome.sums = sum_places(near.findings.exchanges, *outcome.places, outcome.diagnosis);
   }
+  outcome.queues = find_queues(outcome, question);
   return outcome;
 }
 

@@ -10,8 +10,10 @@
 #include "capture/evidence.h"
 #include "capture/packet.h"
 #include "cli/probe_shape.h"
+#include "cli/stalled_queues.h"
 #include "diagnose/diagnosis.h"
 #include "evidence/records.h"
+#include "rss/queue_map.h"
 #include "shape/shape.h"
 
 // From what was read of captures to what is said about them. Pure.
@@ -42,10 +44,19 @@ struct CaptureOutcome {
   ProbeShapes shapes;
   std::optional<capture::TwoPlaces> places;
   PlaceSums sums;
+  /// Of the hosts with several flows that stalled, those with most late and lost packets first.
+  std::vector<StalledQueues> queues;
+};
+
+/// Whose receive queues are meant, and what is known of them.
+struct QueueQuestion {
+  std::optional<rss::QueueMap> key;
+  /// Empty: each host that was asked, which received the requests.
+  std::string host;
 };
 
 /// `reads`: one capture, or that of who asks and that of who is asked.
-[[nodiscard]] CaptureOutcome conclude(const std::vector<ReadCapture>& reads);
+[[nodiscard]] CaptureOutcome conclude(const std::vector<ReadCapture>& reads, const QueueQuestion& question = {});
 
 /// An exchange that was answered late.
 struct HeldExchange {

@@ -20,6 +20,7 @@ using Json = nlohmann::json;
 
 constexpr std::size_t shown_services = 3;
 constexpr std::size_t shown_releases = 5;
+constexpr std::size_t shown_hosts = 3;
 
 std::string service_text(const capture::ExchangeKey& key) {
   const std::string address = capture::address_text(key.far, key.v6);
@@ -164,6 +165,30 @@ std::string places_sentence(const std::vector<ReadCapture>& reads, const Capture
   return text;
 }
 
+std::string queues_text(const CaptureOutcome& outcome, const QueueQuestion& question, const QueuesTextOptions& options) {
+  std::string text;
+  std::size_t shown = 0;
+  for (const StalledQueues& host : outcome.queues) {
+    const std::string part = render_stalled_queues(host, options.width);
+    if (part.empty() || (!options.all && shown == shown_hosts)) {
+      continue;
+    }
+    ++shown;
+    text += part;
+  }
+  if (shown == 0 && question.key) {
+    const std::string whose =
+        question.host.empty() ? "the hosts that were asked" : fmt::format("{}", base::printable(question.host));
+    text =
+        base::wrap(fmt::format("The hash key names no receive queue of {}: in none of the stalls, if there were any, is it plain "
+                               "which flows or which predicted queues were held and which passed.",
+                               whose),
+                   options.width, 0) +
+        "\n";
+  }
+  return text;
+}
+
 std::string responses_text(const capture::Findings& findings, bool all) {
   std::string text;
   std::size_t shown = 0;
@@ -241,6 +266,11 @@ std::string capture_json(const std::vector<ReadCapture>& reads, const CaptureOut
     }
   }
   json["shapes"] = shapes;
+  Json queues = Json::array();
+  for (const StalledQueues& host : outcome.queues) {
+    queues.push_back(Json(stalled_queues_json(host)));
+  }
+  json["queues"] = queues;
   return json.dump(2, ' ', true, Json::error_handler_t::replace) + "\n";
 }
 
