@@ -7,7 +7,6 @@
 #include <algorithm>
 #include <cstdlib>
 #include <cstring>
-#include <limits>
 #include <string_view>
 #include <unordered_map>
 #include <unordered_set>
@@ -81,8 +80,7 @@ std::optional<TwoPlaces> match(const std::vector<Observation>& near, std::vector
   std::sort(far.begin(), far.end(), before);
   TwoPlaces places;
   places.far.resize(near.size());
-  std::int64_t low_ns = std::numeric_limits<std::int64_t>::min();
-  std::int64_t high_ns = std::numeric_limits<std::int64_t>::max();
+  std::vector<base::ClockBound> bounds;
   for (std::size_t at = 0; at < near.size(); ++at) {
     const Observation& here = near[at];
     const auto [first, last] = std::equal_range(far.begin(), far.end(), here, before);
@@ -99,18 +97,17 @@ std::optional<TwoPlaces> match(const std::vector<Observation>& near, std::vector
     }
     places.far[at] = *there;
     ++places.matched_count;
-    low_ns = std::max(low_ns, there->answered_ns - here.answered_ns);
-    high_ns = std::min(high_ns, there->sent_ns - here.sent_ns);
+    bounds.push_back({here.sent_ns, there->answered_ns - here.answered_ns, there->sent_ns - here.sent_ns});
   }
-  if (places.matched_count == 0) {
+  const std::optional<base::ClockFit> clock = base::fit_clocks(bounds);
+  if (!clock) {
     return std::nullopt;
   }
-  places.offset_ns = low_ns + ((high_ns - low_ns) / 2);
-  places.uncertainty_ns = std::llabs(high_ns - low_ns) / 2;
+  places.clock = *clock;
   for (std::optional<Observation>& there : places.far) {
     if (there) {
-      there->sent_ns -= places.offset_ns;
-      there->answered_ns -= places.offset_ns;
+      there->sent_ns = places.clock.to_near(there->sent_ns);
+      there->answered_ns = places.clock.to_near(there->answered_ns);
     }
   }
   return places;

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/clock_fit.h"
 #include "capture/exchange.h"
 #include "evidence/records.h"
 
@@ -16,16 +17,15 @@ namespace stallscope::capture {
 
 /// What two captures of the same packets say about where each waited.
 struct TwoPlaces {
-  /// The far capture's clock less the near one's, and how far wrong that may be.
-  std::int64_t offset_ns = 0;
-  std::int64_t uncertainty_ns = 0;
+  /// From the near capture's clock to the far one's, by the time since 1970.
+  base::ClockFit clock;
   std::int64_t matched_count = 0;
   /// For each observation of the near capture: the one of the far capture, by the near clock; nothing where it was not seen.
   std::vector<std::optional<Observation>> far;
 };
 
 /// Matches by addresses, ports, and sequence or echo number. `far` is in any order. Nothing where the captures share no answered
-/// exchange. What the bounds of the clocks leave open is split evenly, as NTP does.
+/// exchange. The clocks may differ by any amount and drift apart.
 [[nodiscard]] std::optional<TwoPlaces> match(const std::vector<Observation>& near, std::vector<Observation> far);
 
 /// Exchanges as the evidence of a recording: a request is a probe, its addresses and ports are a flow. Times are counted from one

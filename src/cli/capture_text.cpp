@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/clock.h"
@@ -44,6 +45,16 @@ std::string place_text(const PlaceSums& sums, const std::string& target) {
     return fmt::format("after {} had answered: its sending side, the network, or the receive side of who asked", target);
   }
   return "in no single place";
+}
+
+constexpr double parts_per_million = 1e6;
+
+std::string drift_text(const base::ClockFit& clock) {
+  // Less is no more than noise in any capture that fits into memory.
+  constexpr double least_ppm = 0.05;
+  const double ppm = clock.drift * parts_per_million;
+  return std::abs(ppm) < least_ppm ? "runs as fast as the first"
+                                   : fmt::format("runs {:.1f} ppm {} than the first", std::abs(ppm), ppm > 0 ? "faster" : "slower");
 }
 
 Json data_json(const capture::Findings& findings) {
@@ -152,9 +163,9 @@ std::string places_sentence(const std::vector<ReadCapture>& reads, const Capture
   if (!outcome.places) {
     return "The two captures have no answered exchange in common: were they recorded at the same time, of the same traffic?\n";
   }
-  std::string text =
-      fmt::format("{} exchanges are in both; the second clock is known to {}.\n", base::format_count(outcome.places->matched_count),
-                  base::format_duration(outcome.places->uncertainty_ns));
+  std::string text = fmt::format("{} exchanges are in both.\nThe second clock {}, and is known to {}.\n",
+                                 base::format_count(outcome.places->matched_count), drift_text(outcome.places->clock),
+                                 base::format_duration(outcome.places->clock.uncertainty_ns));
   if (outcome.sums.late_count > 0) {
     text += fmt::format(
         "Late ones waited {}\n  ({} before it, {} in its receive queue, {} inside, {} after it, over {} exchanges).\n",
@@ -251,7 +262,8 @@ std::string capture_json(const std::vector<ReadCapture>& reads, const CaptureOut
   json["captures"] = captures;
   if (outcome.places) {
     json["places"] = {{"matched", outcome.places->matched_count},
-                      {"clock_uncertainty_ns", outcome.places->uncertainty_ns},
+                      {"clock_uncertainty_ns", outcome.places->clock.uncertainty_ns},
+                      {"clock_drift_ppm", outcome.places->clock.drift * parts_per_million},
                       {"late", outcome.sums.late_count},
                       {"before_ns", outcome.sums.before_ns},
                       {"receive_queue_ns", outcome.sums.queued_ns},

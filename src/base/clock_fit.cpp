@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "join/clock_fit.h"
+#include "base/clock_fit.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
 
-namespace stallscope::join {
+namespace stallscope::base {
 namespace {
 
 /// Of so many stretches of the recording the tightest bounds are compared: their number bounds the pairs.
@@ -75,6 +75,11 @@ std::int64_t ClockFit::to_far(std::int64_t near_ns) const {
   return near_ns + difference_ns + gained_ns(drift, near_ns - at_ns);
 }
 
+std::int64_t ClockFit::to_near(std::int64_t far_ns) const {
+  const std::int64_t since_ns = far_ns - difference_ns - at_ns;
+  return at_ns + since_ns - gained_ns(drift / (1 + drift), since_ns);
+}
+
 std::optional<ClockFit> fit_clocks(const std::vector<ClockBound>& bounds) {
   if (bounds.empty()) {
     return std::nullopt;
@@ -94,4 +99,4 @@ std::optional<ClockFit> fit_clocks(const std::vector<ClockBound>& bounds) {
   return fit;
 }
 
-}  // namespace stallscope::join
+}  // namespace stallscope::base
