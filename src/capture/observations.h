@@ -16,7 +16,7 @@ namespace stallscope::capture {
 class ObservationStore : public ObservationSink {
  public:
   static constexpr std::size_t block_size = std::size_t{1} << 16U;
-  /// 80 MiB with 80 bytes each.
+  /// 96 MiB with 96 bytes each.
   static constexpr std::size_t most_kept = std::size_t{1} << 20U;
 
   ObservationStore();

@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <cmath>
 #include <deque>
 
 #include "base/units.h"
@@ -239,60 +238,6 @@ TEST(ObservationStore, KeepsAllOfAShortCapture) {
   }
   EXPECT_EQ(store.finish().size(), 100'000U);
   EXPECT_EQ(store.thinned_count(), 0);
-}
-
-TEST(Match, FindsTheOffsetOfClocksAndWhereTheTimeWent) {
-  std::vector<Observation> near;
-  std::vector<Observation> far;
-  constexpr std::int64_t offset_ns = 7'000'000'000;
-  for (std::int64_t number = 0; number < 100; ++number) {
-    const std::int64_t wait_ns = number == 50 ? 40 * ns_per_ms : 0;
-    near.push_back(exchange(number, 300'000 + wait_ns));
-    Observation there = exchange(number, 100'000);
-    there.sent_ns += offset_ns + 100'000 + wait_ns;
-    there.answered_ns = there.sent_ns + 100'000;
-    far.insert(far.begin(), there);
-  }
-  const std::optional<TwoPlaces> places = match(near, far);
-  ASSERT_TRUE(places);
-  EXPECT_EQ(places->matched_count, 100);
-  EXPECT_NEAR(static_cast<double>(places->clock.difference_ns - offset_ns), 0, 1000);
-  EXPECT_LE(places->clock.uncertainty_ns, 101'000);
-  ASSERT_TRUE(places->far[50]);
-  EXPECT_NEAR(static_cast<double>(places->far[50]->sent_ns - near[50].sent_ns), 40.1e6, 1000);
-  EXPECT_EQ(places->far[50]->rtt_ns(), 100'000);
-  EXPECT_FALSE(match(near, {}));
-}
-
-TEST(Match, FollowsAClockThatDriftsAway) {
-  std::vector<Observation> near;
-  std::vector<Observation> far;
-  // Over an hour, 40 ppm are 144 ms: more than the stall.
-  constexpr double drift = 40e-6;
-  constexpr std::int64_t count = 3'600;
-  const auto far_clock = [](std::int64_t near_ns) {
-    return near_ns - base::ns_per_s + std::llround(drift * static_cast<double>(near_ns - start_ns));
-  };
-  for (std::int64_t number = 0; number < count; ++number) {
-    const std::int64_t wait_ns = number == 1'800 ? 60 * ns_per_ms : 0;
-    Observation here = exchange(number, 300'000 + wait_ns);
-    here.sent_ns = start_ns + number * base::ns_per_s;
-    here.answered_ns = here.sent_ns + 300'000 + wait_ns;
-    near.push_back(here);
-    Observation there = here;
-    there.sent_ns = far_clock(here.sent_ns + 100'000 + wait_ns);
-    there.answered_ns = far_clock(here.sent_ns + 200'000 + wait_ns);
-    far.push_back(there);
-  }
-  const std::optional<TwoPlaces> places = match(near, far);
-  ASSERT_TRUE(places);
-  EXPECT_NEAR(places->clock.drift, drift, 0.1e-6);
-  EXPECT_LE(places->clock.uncertainty_ns, 300'000);
-  for (std::int64_t number = 0; number < count; ++number) {
-    const auto at = static_cast<std::size_t>(number);
-    const double before_ns = static_cast<double>(places->far[at]->sent_ns - near[at].sent_ns);
-    ASSERT_NEAR(before_ns, number == 1'800 ? 60.1e6 : 0.1e6, 0.2e6) << number;
-  }
 }
 
 TEST(MakeEvidence, CountsFromTheFirstPacket) {

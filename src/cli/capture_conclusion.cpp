@@ -77,6 +77,22 @@ PlaceSums sum_places(const std::vector<Observation>& near, const capture::TwoPla
   return sums;
 }
 
+PassageSums sum_passages(const std::vector<Observation>& near, const std::optional<capture::TwoPlaces>& places,
+                         const diagnose::Diagnosis& diagnosis) {
+  PassageSums sums;
+  for (std::size_t at = 0; at < near.size(); ++at) {
+    const Observation* const seen = !places ? &near[at] : places->far[at] ? &*places->far[at] : nullptr;
+    if (diagnosis.fates[at] != diagnose::ProbeFate::late || seen == nullptr || !seen->passed()) {
+      continue;
+    }
+    ++sums.late_count;
+    sums.rtt_ns += seen->rtt_ns();
+    sums.request_ns += seen->request_passed_us * base::ns_per_us;
+    sums.answer_ns += seen->answer_passed_us * base::ns_per_us;
+  }
+  return sums;
+}
+
 /// What is usual, by kind of exchange and host.
 class UsualRtts {
  public:
@@ -173,6 +189,7 @@ CaptureOutcome conclude(const std::vector<ReadCapture>& reads, const QueueQuesti
   if (outcome.places) {
     outcome.sums = sum_places(near.findings.exchanges, *outcome.places, outcome.diagnosis);
   }
+  outcome.passages = sum_passages(near.findings.exchanges, outcome.places, outcome.diagnosis);
   outcome.queues = find_queues(outcome, question);
   return outcome;
 }

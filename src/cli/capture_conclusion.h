@@ -37,6 +37,16 @@ struct PlaceSums {
   std::int64_t after_ns = 0;
 };
 
+/// How long late exchanges were on their way through a host that forwards them, between the first and the last sighting of their
+/// packets: of the second capture's host where there are two.
+struct PassageSums {
+  std::int64_t late_count = 0;
+  /// Of these exchanges together, from request to answer.
+  std::int64_t rtt_ns = 0;
+  std::int64_t request_ns = 0;
+  std::int64_t answer_ns = 0;
+};
+
 struct CaptureOutcome {
   /// Its probes are the exchanges of the first capture, in the same order.
   evidence::Evidence evidence;
@@ -44,6 +54,7 @@ struct CaptureOutcome {
   ProbeShapes shapes;
   std::optional<capture::TwoPlaces> places;
   PlaceSums sums;
+  PassageSums passages;
   /// Of the hosts with several flows that stalled, those with most late and lost packets first.
   std::vector<StalledQueues> queues;
 };

@@ -185,7 +185,7 @@ void print_all(const CaptureRunOptions& options, const std::vector<ReadCapture>&
   for (const ReadCapture& read : reads) {
     print_out(read_text(read));
   }
-  print_out(places_sentence(reads, outcome) + "\n");
+  print_out(places_sentence(reads, outcome) + passages_sentence(outcome.passages) + "\n");
   const Terminal terminal = describe_terminal(STDOUT_FILENO);
   report::TextOptions text;
   text.colour = terminal.colour;

@@ -138,6 +138,8 @@ std::string read_text(const ReadCapture& read) {
     text += count > 0 ? fmt::format(", {} {}", base::format_count(count), what) : "";
   };
   also(counts.duplicate_count, "seen twice");
+  also(read.findings.legs.joined_count, "known again after NAT");
+  also(read.findings.legs.ambiguous_count, "that NAT may have changed, not known again as several are alike");
   also(counts.tunnelled_count, "in tunnels");
   also(counts.fragment_count, "fragments");
   also(counts.truncated_count, "cut too short");
@@ -166,6 +168,14 @@ std::string places_sentence(const std::vector<ReadCapture>& reads, const Capture
   std::string text = fmt::format("{} exchanges are in both.\nThe second clock {}, and is known to {}.\n",
                                  base::format_count(outcome.places->matched_count), drift_text(outcome.places->clock),
                                  base::format_duration(outcome.places->clock.uncertainty_ns));
+  if (outcome.places->translated_count > 0) {
+    text += fmt::format("Of them, {} have other addresses in the second (NAT), and are known by what NAT leaves as it is.\n",
+                        base::format_count(outcome.places->translated_count));
+  }
+  if (outcome.places->ambiguous_count > 0) {
+    text += fmt::format("{} are not matched, because several of the second capture are like them.\n",
+                        base::format_count(outcome.places->ambiguous_count));
+  }
   if (outcome.sums.late_count > 0) {
     text += fmt::format(
         "Late ones waited {}\n  ({} before it, {} in its receive queue, {} inside, {} after it, over {} exchanges).\n",
@@ -174,6 +184,18 @@ std::string places_sentence(const std::vector<ReadCapture>& reads, const Capture
         base::format_duration(outcome.sums.after_ns), base::format_count(outcome.sums.late_count));
   }
   return text;
+}
+
+std::string passages_sentence(const PassageSums& passages) {
+  if (passages.late_count == 0) {
+    return {};
+  }
+  return fmt::format(
+      "{} late exchanges were seen again on their way through the host that forwarded them.\n  Of their {}, {} passed in it with "
+      "the "
+      "request and {} with the answer.\n",
+      base::format_count(passages.late_count), base::format_duration(passages.rtt_ns), base::format_duration(passages.request_ns),
+      base::format_duration(passages.answer_ns));
 }
 
 std::string queues_text(const CaptureOutcome& outcome, const QueueQuestion& question, const QueuesTextOptions& options) {
@@ -248,6 +270,7 @@ std::string capture_json(const std::vector<ReadCapture>& reads, const CaptureOut
                         {"answers", counts.answer_count},
                         {"resent", counts.resent_count},
                         {"seen_twice", counts.duplicate_count},
+                        {"legs", {{"joined", read.findings.legs.joined_count}, {"ambiguous", read.findings.legs.ambiguous_count}}},
                         {"tunnelled", counts.tunnelled_count},
                         {"fragments", counts.fragment_count},
                         {"cut_short", counts.truncated_count},
@@ -262,6 +285,8 @@ std::string capture_json(const std::vector<ReadCapture>& reads, const CaptureOut
   json["captures"] = captures;
   if (outcome.places) {
     json["places"] = {{"matched", outcome.places->matched_count},
+                      {"translated", outcome.places->translated_count},
+                      {"ambiguous", outcome.places->ambiguous_count},
                       {"clock_uncertainty_ns", outcome.places->clock.uncertainty_ns},
                       {"clock_drift_ppm", outcome.places->clock.drift * parts_per_million},
                       {"late", outcome.sums.late_count},
@@ -270,6 +295,11 @@ std::string capture_json(const std::vector<ReadCapture>& reads, const CaptureOut
                       {"inside_ns", outcome.sums.inside_ns},
                       {"after_ns", outcome.sums.after_ns}};
   }
+  const PassageSums& passages = outcome.passages;
+  json["passages"] = {{"late", passages.late_count},
+                      {"rtt_ns", passages.rtt_ns},
+                      {"request_ns", passages.request_ns},
+                      {"answer_ns", passages.answer_ns}};
   Json shapes = Json::array();
   const std::string lines = probe_shapes_json(outcome.shapes);
   for (const std::string_view line : base::split(lines, '\n')) {

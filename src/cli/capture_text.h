@@ -14,6 +14,8 @@ namespace stallscope::cli {
 [[nodiscard]] std::string read_text(const ReadCapture& read);
 /// Where late exchanges waited, by two captures. Empty for one.
 [[nodiscard]] std::string places_sentence(const std::vector<ReadCapture>& reads, const CaptureOutcome& outcome);
+/// How long late exchanges were on their way through a host that forwards them. Empty where none was seen more than once.
+[[nodiscard]] std::string passages_sentence(const PassageSums& passages);
 struct QueuesTextOptions {
   std::size_t width = 80;
   /// Every host, not those with most late packets.

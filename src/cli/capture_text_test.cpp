@@ -67,6 +67,24 @@ TEST(CaptureConclusion, KnowsTheStallOfEachHeldExchange) {
   }
 }
 
+TEST(CaptureText, SaysHowLongLateExchangesPassedThroughAHost) {
+  std::vector<ReadCapture> reads;
+  reads.push_back(stalled_capture());
+  EXPECT_THAT(passages_sentence(conclude(reads).passages), IsEmpty());
+  // Held in front of a translation; prompt ones are not counted.
+  for (capture::Observation& exchange : reads.front().findings.exchanges) {
+    exchange.leg_count = 2;
+    exchange.request_passed_us = static_cast<std::uint32_t>((exchange.rtt_ns() - 150'000) / base::ns_per_us);
+    exchange.answer_passed_us = 50;
+  }
+  const CaptureOutcome outcome = conclude(reads);
+  EXPECT_EQ(outcome.passages.late_count, 28);
+  EXPECT_EQ(outcome.passages.request_ns, outcome.passages.rtt_ns - (28 * 150'000));
+  EXPECT_THAT(passages_sentence(outcome.passages), HasSubstr("28 late exchanges were seen again on their way through the host"));
+  EXPECT_THAT(passages_sentence(outcome.passages), HasSubstr("1.4 ms with the answer.\n"));
+  EXPECT_EQ(nlohmann::json::parse(capture_json(reads, outcome))["passages"]["answer_ns"], 28 * 50'000);
+}
+
 TEST(CaptureText, ReportsResponsesAndReleasesWhereThereAreAny) {
   capture::Findings findings;
   EXPECT_THAT(responses_text(findings, false), IsEmpty());
