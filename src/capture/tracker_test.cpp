@@ -231,6 +231,42 @@ TEST(ObservationStore, KeepsStallsWholeAndThinsTheRest) {
   EXPECT_EQ(passed, held / 2);
 }
 
+TEST(ObservationStore, KeepsLegsOfAnExchangeTogether) {
+  constexpr std::int64_t count = 500'000;
+  ObservationStore store;
+  for (std::int64_t number = 0; number < count; ++number) {
+    Observation leg = exchange(number, 200'000);
+    leg.mark = static_cast<std::uint32_t>(1 + number / 100);
+    store.take(leg);
+    leg.key.far[1] = 7;
+    store.take(leg);
+  }
+  const std::vector<Observation> kept = store.finish();
+  EXPECT_LT(kept.size(), 17'000U);
+  EXPECT_GT(kept.size(), 4'000U);
+  ASSERT_EQ(kept.size() % 2, 0U);
+  for (std::size_t at = 0; at < kept.size(); at += 2) {
+    ASSERT_EQ(kept[at].sequence, kept[at + 1].sequence);
+  }
+}
+
+TEST(ObservationStore, StaysSmallWhereAllAreMadeToBeDrawn) {
+  constexpr std::int64_t count = 500'000;
+  ObservationStore store;
+  for (std::int64_t number = 0; number < count; ++number) {
+    // With these numbers, every draw is 0.
+    Observation made = exchange(number, 200'000);
+    made.key.v6 = true;
+    made.sequence = 1;
+    made.mark = 1U << 16U;
+    store.take(made);
+  }
+  const std::vector<Observation> kept = store.finish();
+  EXPECT_LT(kept.size(), 17'000U);
+  EXPECT_GT(kept.size(), 0U);
+  EXPECT_EQ(static_cast<std::int64_t>(kept.size()) + store.thinned_count(), count);
+}
+
 TEST(ObservationStore, KeepsAllOfAShortCapture) {
   ObservationStore store;
   for (std::int64_t number = 0; number < 100'000; ++number) {
