@@ -96,6 +96,9 @@ std::optional<ClockFit> fit_clocks(const std::vector<ClockBound>& bounds) {
   }
   fit.difference_ns = all.low_ns + ((all.high_ns - all.low_ns) / 2);
   fit.uncertainty_ns = std::abs(all.high_ns - all.low_ns) / 2;
+  const auto span_ns = static_cast<double>(last->at_ns - first->at_ns);
+  fit.drift_uncertainty =
+      span_ns > 0 ? 2 * static_cast<double>(fit.uncertainty_ns) / span_ns : std::numeric_limits<double>::infinity();
   return fit;
 }
 

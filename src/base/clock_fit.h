@@ -25,6 +25,8 @@ struct ClockFit {
   std::int64_t at_ns = 0;
   /// Nanoseconds that the far clock gains in each of the near one's.
   double drift = 0;
+  /// The true drift is this near: the line may turn within the uncertainty at both ends. Infinite where all bounds are of one time.
+  double drift_uncertainty = 0;
   /// The true difference is this near: half of what the bounds leave open, or, where no straight line fits all of them, half of
   /// what they contradict one another by.
   std::int64_t uncertainty_ns = 0;

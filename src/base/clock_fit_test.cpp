@@ -63,6 +63,19 @@ TEST(ClockFit, FollowsAClockThatRunsFaster) {
   expect_found(truth, measure(truth, 120, true), 60 * ns_per_us);
 }
 
+TEST(ClockFit, KnowsHowLittleAShortRecordingSaysOfTheDrift) {
+  const Truth truth{.difference_ns = 3 * ns_per_s, .drift = 50e-6};
+  const auto brief = fit_clocks(measure(truth, 1, false));
+  const auto lengthy = fit_clocks(measure(truth, 120, true));
+  ASSERT_TRUE(brief && lengthy);
+  EXPECT_GT(brief->drift_uncertainty, 5e-6);
+  EXPECT_LT(lengthy->drift_uncertainty, 1e-6);
+  for (const ClockFit& fit : {*brief, *lengthy}) {
+    EXPECT_LE(std::abs(fit.drift - truth.drift), fit.drift_uncertainty);
+  }
+  EXPECT_TRUE(std::isinf(fit_clocks({{1'000, 5'000, 5'400}})->drift_uncertainty));
+}
+
 TEST(ClockFit, OneProbeBoundsItByHalfItsRoundTrip) {
   const auto fit = fit_clocks({{1'000, 5'000, 5'400}});
   ASSERT_TRUE(fit);

@@ -50,11 +50,14 @@ std::string place_text(const PlaceSums& sums, const std::string& target) {
 constexpr double parts_per_million = 1e6;
 
 std::string drift_text(const base::ClockFit& clock) {
-  // Less is no more than noise in any capture that fits into memory.
-  constexpr double least_ppm = 0.05;
   const double ppm = clock.drift * parts_per_million;
-  return std::abs(ppm) < least_ppm ? "runs as fast as the first"
-                                   : fmt::format("runs {:.1f} ppm {} than the first", std::abs(ppm), ppm > 0 ? "faster" : "slower");
+  const double uncertain_ppm = clock.drift_uncertainty * parts_per_million;
+  if (!std::isfinite(uncertain_ppm)) {
+    return "may run faster or slower than the first";
+  }
+  return std::abs(ppm) <= uncertain_ppm ? fmt::format("runs as fast as the first to {:.2g} ppm", uncertain_ppm)
+                                        : fmt::format("runs {:.2f} +- {:.2g} ppm {} than the first", std::abs(ppm), uncertain_ppm,
+                                                      ppm > 0 ? "faster" : "slower");
 }
 
 Json data_json(const capture::Findings& findings) {
@@ -289,6 +292,7 @@ std::string capture_json(const std::vector<ReadCapture>& reads, const CaptureOut
                       {"ambiguous", outcome.places->ambiguous_count},
                       {"clock_uncertainty_ns", outcome.places->clock.uncertainty_ns},
                       {"clock_drift_ppm", outcome.places->clock.drift * parts_per_million},
+                      {"clock_drift_uncertainty_ppm", outcome.places->clock.drift_uncertainty * parts_per_million},
                       {"late", outcome.sums.late_count},
                       {"before_ns", outcome.sums.before_ns},
                       {"receive_queue_ns", outcome.sums.queued_ns},

@@ -67,6 +67,20 @@ TEST(CaptureConclusion, KnowsTheStallOfEachHeldExchange) {
   }
 }
 
+TEST(CaptureText, SaysHowFarTheClocksDrift) {
+  std::vector<ReadCapture> reads(2);
+  CaptureOutcome outcome;
+  outcome.places.emplace();
+  base::ClockFit& clock = outcome.places->clock;
+  clock.drift = -12.3e-6;
+  clock.drift_uncertainty = 0.5e-6;
+  clock.uncertainty_ns = 101'000;
+  EXPECT_THAT(places_sentence(reads, outcome),
+              HasSubstr("The second clock runs 12.30 +- 0.5 ppm slower than the first, and is known to 101 us.\n"));
+  clock.drift_uncertainty = 20e-6;
+  EXPECT_THAT(places_sentence(reads, outcome), HasSubstr("runs as fast as the first to 20 ppm,"));
+}
+
 TEST(CaptureText, SaysHowLongLateExchangesPassedThroughAHost) {
   std::vector<ReadCapture> reads;
   reads.push_back(stalled_capture());
