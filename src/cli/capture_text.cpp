@@ -168,17 +168,18 @@ std::string places_sentence(const std::vector<ReadCapture>& reads, const Capture
   if (!outcome.places) {
     return "The two captures have no answered exchange in common: were they recorded at the same time, of the same traffic?\n";
   }
-  std::string text = fmt::format("{} exchanges are in both.\nThe second clock {}, and is known to {}.\n",
-                                 base::format_count(outcome.places->matched_count), drift_text(outcome.places->clock),
-                                 base::format_duration(outcome.places->clock.uncertainty_ns));
+  std::string text = fmt::format("{} exchanges are in both.\n", base::format_count(outcome.places->matched_count));
   if (outcome.places->translated_count > 0) {
-    text += fmt::format("Of them, {} have other addresses in the second (NAT), and are known by what NAT leaves as it is.\n",
-                        base::format_count(outcome.places->translated_count));
+    text +=
+        fmt::format("{} of these have other addresses in the second capture (NAT), and are known by what NAT leaves as it is.\n",
+                    base::format_count(outcome.places->translated_count));
   }
   if (outcome.places->ambiguous_count > 0) {
-    text += fmt::format("{} are not matched, because several of the second capture are like them.\n",
+    text += fmt::format("{} others are not matched, because several of the second capture are like them.\n",
                         base::format_count(outcome.places->ambiguous_count));
   }
+  text += fmt::format("The second clock {}, and is known to {}.\n", drift_text(outcome.places->clock),
+                      base::format_duration(outcome.places->clock.uncertainty_ns));
   if (outcome.sums.late_count > 0) {
     text += fmt::format(
         "Late ones waited {}\n  ({} before it, {} in its receive queue, {} inside, {} after it, over {} exchanges).\n",
