@@ -43,6 +43,7 @@ Findings Analysis::finish() {
   tracker_.finish();
   Findings findings;
   findings.exchanges = store_.finish();
+  findings.legs = join_legs(findings.exchanges);
   std::stable_sort(unjudged_.begin(), unjudged_.end(),
                    [](const Observation& a, const Observation& b) { return a.sent_ns < b.sent_ns; });
   findings.unjudged = std::move(unjudged_);

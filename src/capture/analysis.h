@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "capture/flow_table.h"
+#include "capture/legs.h"
 #include "capture/observations.h"
 #include "capture/releases.h"
 #include "capture/responses.h"
@@ -17,11 +18,12 @@ namespace stallscope::capture {
 
 /// What was found out about a capture before anything is judged.
 struct Findings {
-  /// Requests with answers, in order of sending, as far as they were kept.
+  /// Requests with answers, in order of sending, as far as they were kept. What has several legs is there once.
   std::vector<Observation> exchanges;
   /// What proves nothing about queues: data whose ACK may have been delayed on purpose, and responses of applications.
   std::vector<Observation> unjudged;
   TrackerCounts counts;
+  LegCounts legs;
   std::int64_t thinned_count = 0;
   std::int64_t left_out_count = 0;
   std::int64_t delayed_ack_count = 0;

@@ -22,7 +22,9 @@ constexpr std::uint32_t least_full_bytes = 1'460;
 constexpr std::uint32_t most_full_bytes = 9'000;
 /// An ACK may be delayed for less than this, whoever delays it (RFC 9293, section 3.8.6.3).
 constexpr std::int64_t longest_delayed_ack_ns = 500 * base::ns_per_ms;
-constexpr std::int64_t duplicate_within_ns = base::ns_per_ms;
+constexpr std::int64_t seen_twice_within_ns = base::ns_per_ms;
+/// Data may be sent again within a millisecond's tick of the timestamp, but not with a hop less: that took a router.
+constexpr std::int64_t forwarded_within_ns = 500 * base::ns_per_ms;
 
 /// `a` less `b`, in the arithmetic of sequence numbers (RFC 9293, section 3.4).
 std::int32_t after(std::uint32_t a, std::uint32_t b) {
@@ -31,6 +33,11 @@ std::int32_t after(std::uint32_t a, std::uint32_t b) {
 
 }  // namespace
 
+bool Connections::Followed::is_sighting(const Segment& segment) const {
+  const std::int64_t since_ns = segment.time_ns - sent_ns;
+  const bool forwarded = has_timestamp && segment.has_timestamps && segment.hops_left < hops_left;
+  return timestamp == segment.timestamp && since_ns >= 0 && since_ns < (forwarded ? forwarded_within_ns : seen_twice_within_ns);
+}
 bool Connections::Connection::idle() const {
   return directions[0].followed_count == 0 && directions[1].followed_count == 0;
 }
@@ -163,6 +170,8 @@ void Connections::tell(const Connection& connection, std::size_t sender, const F
   observation.answer_packet = ack.packet;
   observation.answer = evidence::AnswerKind::tcp_ack;
   observation.by_timestamp = by_timestamp;
+  observation.mark = followed.has_timestamp ? followed.timestamp : 0;
+  observation.hops_left = followed.hops_left;
   observation.may_be_delayed = may_be_delayed && observation.rtt_ns() < longest_delayed_ack_ns;
   sink_.take(observation);
 }
@@ -207,12 +216,7 @@ bool Connections::take_old(Connection& connection, std::size_t sender, const Seg
   }
   bool followed_before = false;
   for (std::size_t at = 0; at < direction.followed_count; ++at) {
-    const Followed& followed = segments[at];
-    if (followed.end != end || followed.timestamp != segment.timestamp) {
-      continue;
-    }
-    const std::int64_t since_ns = segment.time_ns - followed.sent_ns;
-    if (since_ns >= 0 && since_ns < duplicate_within_ns) {
+    if (segments[at].end == end && segments[at].is_sighting(segment)) {
       ++counts_.duplicate_count;
       return false;
     }
@@ -243,8 +247,8 @@ void Connections::follow(Connection& connection, std::size_t sender, const Segme
     ++counts_.unfollowed_count;
     return;
   }
-  connection.followed[sender][direction.followed_count++] = {segment.time_ns, end,     segment.timestamp,
-                                                             segment.packet,  tainted, segment.has_timestamps};
+  connection.followed[sender][direction.followed_count++] = {
+      segment.time_ns, end, segment.timestamp, segment.packet, tainted, segment.has_timestamps, segment.hops_left};
 }
 
 void Connections::take_turn(Connection& connection, std::size_t sender, const Segment& segment) {

@@ -20,6 +20,7 @@ struct Segment {
   std::uint32_t timestamp = 0;
   std::uint32_t timestamp_echo = 0;
   std::uint8_t flags = 0;
+  std::uint8_t hops_left = 0;
   bool has_timestamps = false;
   /// Its sender is the key's `near`.
   bool from_near = false;
@@ -59,6 +60,10 @@ class Connections {
     /// It was sent again, or something before it was lost.
     bool tainted;
     bool has_timestamp;
+    std::uint8_t hops_left;
+
+    /// Whether it is the same packet on another interface on its way. The sequence numbers are the same.
+    [[nodiscard]] bool is_sighting(const Segment& segment) const;
   };
   /// What one end sends. All zeros is the state before the first segment.
   struct Direction {

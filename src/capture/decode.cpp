@@ -126,7 +126,7 @@ class Walk {
       return;
     }
     IpHeader& ip = out_.ip[out_.ip_count++];
-    ip = {rest_.data() + 12, rest_.data() + 16, false, byte(9), inside, be16(4)};
+    ip = {rest_.data() + 12, rest_.data() + 16, false, byte(9), inside, byte(8), be16(4)};
     if (!need(header_size)) {
       return;
     }
@@ -145,7 +145,7 @@ class Walk {
     }
     std::size_t wire_size = be16(4);
     IpHeader& ip = out_.ip[out_.ip_count++];
-    ip = {rest_.data() + 8, rest_.data() + 24, true, byte(6), inside, 0};
+    ip = {rest_.data() + 8, rest_.data() + 24, true, byte(6), inside, byte(7), 0};
     // As in IPv4, 0 is the length of a packet that was too long for the field.
     wire_size = wire_size == 0 ? rest_.size() - 40 : wire_size;
     cut_padding(wire_size + 40);
@@ -202,9 +202,9 @@ class Walk {
       case protocol::udp:
         return udp();
       case protocol::icmp:
-        return icmp(8, 0);
+        return icmp(8, 0, wire_size);
       case protocol::icmp6:
-        return icmp(128, 129);
+        return icmp(128, 129, wire_size);
       case protocol::ipv4:
         return ipv4(Tunnel::ip_in_ip);
       case protocol::ipv6:
@@ -320,7 +320,7 @@ class Walk {
     }
   }
 
-  void icmp(std::uint8_t request, std::uint8_t reply) {
+  void icmp(std::uint8_t request, std::uint8_t reply, std::size_t wire_size) {
     if (!need(8)) {
       return;
     }
@@ -332,6 +332,26 @@ class Walk {
     out_.destination_port = 0;
     out_.echo_id = be16(4);
     out_.echo_sequence = be16(6);
+    out_.echo_mark = type == request ? echo_mark(wire_size) : 0;
+  }
+
+  /// Ping programs put the time of sending or a random number there. Checksum and identifier, which NAT changes, stand before.
+  [[nodiscard]] std::uint32_t echo_mark(std::size_t wire_size) const {
+    constexpr std::size_t header_bytes = 8;
+    constexpr std::size_t looked_at_bytes = 16;
+    if (rest_.size() < header_bytes + looked_at_bytes) {
+      return 0;
+    }
+    // Multiplication by odd numbers carries low bits up, the shift brings high ones down; nobody is to be kept from choosing marks.
+    constexpr std::uint64_t odd_1 = 0x9e3779b97f4a7c15;
+    constexpr std::uint64_t odd_2 = 0xd6e8feb86659fd93;
+    std::uint64_t mark = (std::uint64_t{wire_size} << 32U) | out_.inner().id;
+    for (const std::size_t at : {header_bytes, header_bytes + sizeof(std::uint64_t)}) {
+      mark = (mark ^ load<std::uint64_t>(rest_.data() + at)) * odd_1;
+      mark ^= mark >> 32U;
+    }
+    mark *= odd_2;
+    return std::max(static_cast<std::uint32_t>(mark >> 32U), std::uint32_t{1});
   }
 
   Bytes rest_;

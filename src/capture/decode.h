@@ -42,6 +42,8 @@ struct IpHeader {
   std::uint8_t protocol = 0;
   /// What it was wrapped in; of the outermost: none.
   Tunnel inside = Tunnel::none;
+  /// Time to live, or hop limit: each router on the way takes one off.
+  std::uint8_t hops_left = 0;
   /// 0 in IPv6 without a fragment header.
   std::uint32_t id = 0;
 
@@ -72,6 +74,9 @@ struct Decoded {
   std::uint32_t timestamp_echo = 0;
   std::uint16_t echo_id = 0;
   std::uint16_t echo_sequence = 0;
+  /// Of what NAT leaves as it is of an echo request: length, first bytes of its data and IPv4's identification. 0: it has too
+  /// little data, or not enough was captured.
+  std::uint32_t echo_mark = 0;
 
   [[nodiscard]] const IpHeader& inner() const { return ip[ip_count - 1]; }
   [[nodiscard]] bool is(std::uint8_t flags_wanted, std::uint8_t of_flags) const { return (tcp_flags & of_flags) == flags_wanted; }

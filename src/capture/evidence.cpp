@@ -5,9 +5,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdlib>
-#include <cstring>
-#include <limits>
 #include <string_view>
 #include <unordered_map>
 #include <unordered_set>
@@ -62,58 +59,12 @@ evidence::FlowRecord flow_record(const ExchangeKey& flow, std::int64_t id, Addre
   return record;
 }
 
-/// In an order in which one exchange's observations are next to each other.
-bool before(const Observation& a, const Observation& b) {
-  const int keys = std::memcmp(&a.key, &b.key, sizeof(ExchangeKey));
-  return keys != 0 ? keys < 0 : a.sequence < b.sequence;
-}
-
 }  // namespace
 
 std::string address_text(const std::array<std::uint8_t, 16>& address, bool v6) {
   std::array<char, INET6_ADDRSTRLEN> text{};
   ::inet_ntop(v6 ? AF_INET6 : AF_INET, address.data(), text.data(), text.size());
   return text.data();
-}
-
-std::optional<TwoPlaces> match(const std::vector<Observation>& near, std::vector<Observation> far) {
-  std::erase_if(far, [](const Observation& observation) { return !observation.answered(); });
-  std::sort(far.begin(), far.end(), before);
-  TwoPlaces places;
-  places.far.resize(near.size());
-  std::int64_t low_ns = std::numeric_limits<std::int64_t>::min();
-  std::int64_t high_ns = std::numeric_limits<std::int64_t>::max();
-  for (std::size_t at = 0; at < near.size(); ++at) {
-    const Observation& here = near[at];
-    const auto [first, last] = std::equal_range(far.begin(), far.end(), here, before);
-    if (!here.answered() || first == last) {
-      continue;
-    }
-    // Numbers of echoes come round after 65,536; wall clocks are right to less than that takes.
-    const auto there = std::min_element(first, last, [&](const Observation& a, const Observation& b) {
-      return std::llabs(a.sent_ns - here.sent_ns) < std::llabs(b.sent_ns - here.sent_ns);
-    });
-    // Of data that the far host sent, the near capture is the inner one; its times bound the clocks the other way round.
-    if (here.key.kind == ExchangeKind::data && there->rtt_ns() > here.rtt_ns()) {
-      continue;
-    }
-    places.far[at] = *there;
-    ++places.matched_count;
-    low_ns = std::max(low_ns, there->answered_ns - here.answered_ns);
-    high_ns = std::min(high_ns, there->sent_ns - here.sent_ns);
-  }
-  if (places.matched_count == 0) {
-    return std::nullopt;
-  }
-  places.offset_ns = low_ns + ((high_ns - low_ns) / 2);
-  places.uncertainty_ns = std::llabs(high_ns - low_ns) / 2;
-  for (std::optional<Observation>& there : places.far) {
-    if (there) {
-      there->sent_ns -= places.offset_ns;
-      there->answered_ns -= places.offset_ns;
-    }
-  }
-  return places;
 }
 
 Evidence make_evidence(const std::vector<Observation>& observations, const TrackerCounts& counts,

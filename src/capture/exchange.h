@@ -96,6 +96,13 @@ struct Observation {
   std::uint32_t answer_packet = 0;
   /// Of a response: when the request was acknowledged, counted from it; 0: not before the response.
   std::uint32_t acked_after_us = 0;
+  /// What NAT and tunnels leave as it is of a request, beside `sequence`: of TCP the timestamp value (RFC 7323), of an echo
+  /// Decoded::echo_mark. 0: nothing is known.
+  std::uint32_t mark = 0;
+  /// How long after its first sighting the request was last seen on its way through the host that captured, and the same of the
+  /// answer; 0: seen once.
+  std::uint32_t request_passed_us = 0;
+  std::uint32_t answer_passed_us = 0;
   /// By how much the request's time lies before that of packets which stand before it in the capture, in ms / 64 and at most a
   /// second. Linux stamps a packet before it puts it into a CPU's backlog (net.core.netdev_tstamp_prequeue) and hands it to a
   /// capture when it takes it out: a packet that waited there stands too late for its time.
@@ -103,12 +110,18 @@ struct Observation {
   evidence::AnswerKind answer = evidence::AnswerKind::none;
   /// How often the request was sent again before.
   std::uint8_t resent_count = 0;
+  /// Of the request, when it was first seen.
+  std::uint8_t hops_left = 0;
+  /// The same exchange with other addresses, before and after NAT: in how many pairs of addresses it was seen.
+  std::uint8_t leg_count = 1;
   /// Of data: told from other transmissions of the same bytes by the timestamp that the ACK echoes (RFC 7323).
   bool by_timestamp = false;
   /// Of data: the ACK may have been delayed on purpose (RFC 9293, section 3.8.6.3), so that its lateness proves nothing.
   bool may_be_delayed = false;
 
   [[nodiscard]] bool answered() const { return answered_ns != not_answered; }
+  /// Whether it was seen several times on its way.
+  [[nodiscard]] bool passed() const { return leg_count > 1 || request_passed_us > 0; }
   static constexpr std::int64_t ns_per_queued_tick = 15'625;
   [[nodiscard]] std::int64_t queued_ns() const { return queued_ticks * ns_per_queued_tick; }
   [[nodiscard]] std::int64_t rtt_ns() const { return answered_ns - sent_ns; }

@@ -3,10 +3,12 @@
 
 #include <algorithm>
 #include <limits>
+#include <optional>
 #include <utility>
 
 #include "base/units.h"
 #include "capture/bytes.h"
+#include "capture/legs.h"
 #include "shape/lateness.h"
 
 namespace stallscope::capture {
@@ -15,6 +17,21 @@ namespace {
 /// Enough for a median that is right to a few parts in a thousand.
 constexpr std::size_t most_sampled = 16'384;
 constexpr std::size_t host_places = 4'096;
+
+/// What is still too much for a sample of one in so many was made to be drawn alike.
+constexpr std::uint64_t rarest_sample = std::uint64_t{1} << 32U;
+
+/// A number by which an exchange is drawn for the sample, the same for all of its legs, so that none is there without the others.
+/// Always the same, too, so that a capture has one result.
+std::uint64_t draw(const Observation& observation) {
+  constexpr std::uint64_t odd_1 = 0x9e3779b97f4a7c15;
+  constexpr std::uint64_t odd_2 = 0xd6e8feb86659fd93;
+  const std::optional<LegMark> mark = leg_mark(observation);
+  std::uint64_t value = mark ? mark->numbers : static_cast<std::uint64_t>(observation.sent_ns);
+  value = (value ^ (mark ? mark->kind : observation.key.near_port)) * odd_1;
+  value = (value ^ (value >> 32U)) * odd_2;
+  return value >> 32U;
+}
 
 struct Stretch {
   std::int64_t from_ns = 0;
@@ -91,21 +108,20 @@ void ObservationStore::rotate() {
         } else {
           ++left_out_count_;
         }
-      } else if (++sample_turn_ % sample_every_ == 0) {
+      } else if (draw(observation) % sample_every_ == 0) {
         sample_.push_back(observation);
       } else {
         ++thinned_count_;
       }
     }
-    while (sample_.size() > most_sampled) {
-      // Every other one, and from now on half as many.
-      for (std::size_t at = 0; 2 * at < sample_.size(); ++at) {
-        sample_[at] = sample_[2 * at];
-      }
-      const std::size_t left = (sample_.size() + 1) / 2;
-      thinned_count_ += static_cast<std::int64_t>(sample_.size() - left);
-      sample_.resize(left);
+    while (sample_.size() > most_sampled && sample_every_ < rarest_sample) {
       sample_every_ *= 2;
+      thinned_count_ += static_cast<std::int64_t>(
+          std::erase_if(sample_, [&](const Observation& observation) { return draw(observation) % sample_every_ != 0; }));
+    }
+    if (sample_.size() > most_sampled) {
+      thinned_count_ += static_cast<std::int64_t>(sample_.size() - most_sampled);
+      sample_.resize(most_sampled);
     }
   }
   std::swap(previous_, recent_);

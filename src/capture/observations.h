@@ -16,7 +16,7 @@ namespace stallscope::capture {
 class ObservationStore : public ObservationSink {
  public:
   static constexpr std::size_t block_size = std::size_t{1} << 16U;
-  /// 80 MiB with 80 bytes each.
+  /// 96 MiB with 96 bytes each.
   static constexpr std::size_t most_kept = std::size_t{1} << 20U;
 
   ObservationStore();
@@ -38,8 +38,8 @@ class ObservationStore : public ObservationSink {
   std::vector<bool> recent_notable_;
   std::vector<Observation> kept_;
   std::vector<Observation> sample_;
-  std::int64_t sample_every_ = 1;
-  std::int64_t sample_turn_ = 0;
+  /// Of so many prompt ones, one is in the sample: a power of two.
+  std::uint64_t sample_every_ = 1;
   std::int64_t thinned_count_ = 0;
   std::int64_t left_out_count_ = 0;
   /// The least RTT of far hosts, by a hash of their address; hosts that share a place share the lesser one, which keeps more.

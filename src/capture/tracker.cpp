@@ -12,8 +12,12 @@ namespace {
 
 /// Packets whose entries are fetched from memory at the same time. More than a CPU has outstanding fetches gains nothing.
 constexpr std::size_t batch_size = 32;
-/// A host takes 200 ms at least to send something again; several interfaces of a host see a packet within less than this.
+/// A host takes 200 ms at least to send something again; several interfaces of a host see a packet within less than this, unless it
+/// is held between them.
 constexpr std::int64_t duplicate_within_ns = base::ns_per_ms;
+/// A SYN is sent again after a second (RFC 6298, section 2.1), and its timestamp has changed by then: what comes earlier with the
+/// same one was sent once.
+constexpr std::int64_t held_within_host_ns = 500 * base::ns_per_ms;
 /// An exchange that was answered is only kept to know such packets again.
 constexpr std::int64_t spare_after_ns = 10 * duplicate_within_ns;
 
@@ -29,6 +33,12 @@ std::int64_t Tracker::Entry::worth() const {
   return answered ? first_ns - base::ns_per_s : first_ns;
 }
 
+bool Tracker::Entry::is_sighting(const Segment& segment) const {
+  const std::int64_t after_ns = segment.time_ns - last_ns();
+  const bool same_packet = timestamp != 0 && segment.timestamp == timestamp && segment.hops_left <= hops_left;
+  return after_ns >= 0 && after_ns < (same_packet ? held_within_host_ns : duplicate_within_ns);
+}
+
 void Tracker::Entry::prefetch() const {
   // It is longer than a cache line.
   __builtin_prefetch(&key, 1);
@@ -42,6 +52,9 @@ Observation Tracker::Entry::unanswered() const {
   observation.sequence = sequence;
   observation.request_packet = first_packet;
   observation.resent_count = resent_count;
+  observation.mark = timestamp;
+  observation.request_passed_us = passed_us;
+  observation.hops_left = hops_left;
   return observation;
 }
 
@@ -64,6 +77,7 @@ bool Tracker::prepare(const Packet& packet, Decoded& decoded, Step& step) {
   const IpHeader& ip = decoded.inner();
   step.segment.time_ns = packet.time_ns;
   step.segment.packet = packet.number;
+  step.segment.hops_left = ip.hops_left;
   step.key.v6 = ip.v6;
   step.answer = evidence::AnswerKind::none;
   step.queued_ticks = static_cast<std::uint16_t>(
@@ -129,6 +143,7 @@ void Tracker::prepare_echo(const Decoded& decoded, Step& step) {
   step.answer = answers ? evidence::AnswerKind::echo_reply : evidence::AnswerKind::none;
   step.segment.sequence = 0;
   step.segment.has_timestamps = false;
+  step.segment.timestamp = decoded.echo_mark;
   step.key.kind = ExchangeKind::echo;
   step.key.near_port = decoded.echo_id;
   step.key.far_port = decoded.echo_sequence;
@@ -158,8 +173,9 @@ void Tracker::request(const Step& step) {
   Entry* entry = exchanges_.find(step.key, step.hash);
   if (entry != nullptr && entry->sequence == segment.sequence) {
     const std::int64_t after_ns = segment.time_ns - entry->last_ns();
-    if (after_ns >= 0 && after_ns < duplicate_within_ns) {
+    if (entry->is_sighting(segment)) {
       ++counts_.duplicate_count;
+      entry->passed_us = static_cast<std::uint32_t>(after_ns / base::ns_per_us);
       return;
     }
     // An echo's number comes round again; a SYN is the same one.
@@ -170,6 +186,7 @@ void Tracker::request(const Step& step) {
       entry->resent_after_us =
           static_cast<std::uint32_t>(std::min<std::int64_t>(since_first_us, std::numeric_limits<std::uint32_t>::max()));
       entry->resent_count = static_cast<std::uint8_t>(std::min(entry->resent_count + 1, 255));
+      entry->passed_us = 0;
       entry->last_packet = segment.packet;
       return;
     }
@@ -192,6 +209,8 @@ void Tracker::request(const Step& step) {
   entry->first_packet = segment.packet;
   entry->last_packet = segment.packet;
   entry->resent_after_us = 0;
+  entry->passed_us = 0;
+  entry->hops_left = segment.hops_left;
   entry->queued_ticks = step.queued_ticks;
   entry->answered = false;
   entry->has_timestamp = segment.has_timestamps;
@@ -220,8 +239,10 @@ void Tracker::answer(const Step& step) {
     // The first was lost, or its answer was; that is not the time of the one that came.
     Observation first = entry->unanswered();
     first.resent_count = 0;
+    first.request_passed_us = 0;
     sink_.take(first);
     observation.request_packet = entry->last_packet;
+    observation.mark = segment.has_timestamps ? segment.timestamp_echo : 0;
   }
   observation.answered_ns = segment.time_ns;
   observation.answer_packet = segment.packet;

@@ -21,7 +21,7 @@ namespace stallscope::capture {
 /// the oldest near by, gives way.
 class Tracker {
  public:
-  /// 152 MiB, and half of it again while the table grows to that.
+  /// 168 MiB, and half of it again while the table grows to that.
   static constexpr std::size_t most_exchanges = std::size_t{1} << 21U;
 
   /// `sink` must outlive this.
@@ -42,11 +42,16 @@ class Tracker {
     std::uint32_t last_packet = 0;
     /// The last time it was sent, counted from the first.
     std::uint32_t resent_after_us = 0;
+    /// The last sighting of what was sent then, counted from the first.
+    std::uint32_t passed_us = 0;
     std::uint16_t queued_ticks = 0;
     bool answered : 1 = false;
     bool has_timestamp : 1 = false;
     std::uint8_t resent_count = 0;
+    std::uint8_t hops_left = 0;
 
+    /// Whether it is the last request again, on another interface on its way.
+    [[nodiscard]] bool is_sighting(const Segment& segment) const;
     [[nodiscard]] std::int64_t last_ns() const;
     [[nodiscard]] bool spare(std::int64_t now_ns) const;
     [[nodiscard]] std::int64_t worth() const;

@@ -231,6 +231,42 @@ TEST(ObservationStore, KeepsStallsWholeAndThinsTheRest) {
   EXPECT_EQ(passed, held / 2);
 }
 
+TEST(ObservationStore, KeepsLegsOfAnExchangeTogether) {
+  constexpr std::int64_t count = 500'000;
+  ObservationStore store;
+  for (std::int64_t number = 0; number < count; ++number) {
+    Observation leg = exchange(number, 200'000);
+    leg.mark = static_cast<std::uint32_t>(1 + number / 100);
+    store.take(leg);
+    leg.key.far[1] = 7;
+    store.take(leg);
+  }
+  const std::vector<Observation> kept = store.finish();
+  EXPECT_LT(kept.size(), 17'000U);
+  EXPECT_GT(kept.size(), 4'000U);
+  ASSERT_EQ(kept.size() % 2, 0U);
+  for (std::size_t at = 0; at < kept.size(); at += 2) {
+    ASSERT_EQ(kept[at].sequence, kept[at + 1].sequence);
+  }
+}
+
+TEST(ObservationStore, StaysSmallWhereAllAreMadeToBeDrawn) {
+  constexpr std::int64_t count = 500'000;
+  ObservationStore store;
+  for (std::int64_t number = 0; number < count; ++number) {
+    // With these numbers, every draw is 0.
+    Observation made = exchange(number, 200'000);
+    made.key.v6 = true;
+    made.sequence = 1;
+    made.mark = 1U << 16U;
+    store.take(made);
+  }
+  const std::vector<Observation> kept = store.finish();
+  EXPECT_LT(kept.size(), 17'000U);
+  EXPECT_GT(kept.size(), 0U);
+  EXPECT_EQ(static_cast<std::int64_t>(kept.size()) + store.thinned_count(), count);
+}
+
 TEST(ObservationStore, KeepsAllOfAShortCapture) {
   ObservationStore store;
   for (std::int64_t number = 0; number < 100'000; ++number) {
@@ -238,29 +274,6 @@ TEST(ObservationStore, KeepsAllOfAShortCapture) {
   }
   EXPECT_EQ(store.finish().size(), 100'000U);
   EXPECT_EQ(store.thinned_count(), 0);
-}
-
-TEST(Match, FindsTheOffsetOfClocksAndWhereTheTimeWent) {
-  std::vector<Observation> near;
-  std::vector<Observation> far;
-  constexpr std::int64_t offset_ns = 7'000'000'000;
-  for (std::int64_t number = 0; number < 100; ++number) {
-    const std::int64_t wait_ns = number == 50 ? 40 * ns_per_ms : 0;
-    near.push_back(exchange(number, 300'000 + wait_ns));
-    Observation there = exchange(number, 100'000);
-    there.sent_ns += offset_ns + 100'000 + wait_ns;
-    there.answered_ns = there.sent_ns + 100'000;
-    far.insert(far.begin(), there);
-  }
-  const std::optional<TwoPlaces> places = match(near, far);
-  ASSERT_TRUE(places);
-  EXPECT_EQ(places->matched_count, 100);
-  EXPECT_NEAR(static_cast<double>(places->offset_ns - offset_ns), 0, 1000);
-  EXPECT_LE(places->uncertainty_ns, 101'000);
-  ASSERT_TRUE(places->far[50]);
-  EXPECT_NEAR(static_cast<double>(places->far[50]->sent_ns - near[50].sent_ns), 40.1e6, 1000);
-  EXPECT_EQ(places->far[50]->rtt_ns(), 100'000);
-  EXPECT_FALSE(match(near, {}));
 }
 
 TEST(MakeEvidence, CountsFromTheFirstPacket) {

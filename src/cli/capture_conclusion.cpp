@@ -77,6 +77,22 @@ PlaceSums sum_places(const std::vector<Observation>& near, const capture::TwoPla
   return sums;
 }
 
+PassageSums sum_passages(const std::vector<Observation>& near, const std::optional<capture::TwoPlaces>& places,
+                         const diagnose::Diagnosis& diagnosis) {
+  PassageSums sums;
+  for (std::size_t at = 0; at < near.size(); ++at) {
+    const Observation* const seen = !places ? &near[at] : places->far[at] ? &*places->far[at] : nullptr;
+    if (diagnosis.fates[at] != diagnose::ProbeFate::late || seen == nullptr || !seen->passed()) {
+      continue;
+    }
+    ++sums.late_count;
+    sums.rtt_ns += seen->rtt_ns();
+    sums.request_ns += seen->request_passed_us * base::ns_per_us;
+    sums.answer_ns += seen->answer_passed_us * base::ns_per_us;
+  }
+  return sums;
+}
+
 /// What is usual, by kind of exchange and host.
 class UsualRtts {
  public:
@@ -137,9 +153,24 @@ class EpisodesOfFlows {
   std::unordered_map<std::int64_t, std::pair<const diagnose::TargetShape*, std::uint32_t>> places_;
 };
 
+std::vector<StalledQueues> find_queues(const CaptureOutcome& outcome, const QueueQuestion& question) {
+  std::vector<StalledQueues> queues;
+  const auto add = [&](const diagnose::TargetShape& host) {
+    if (host.flows.size() > 1 && host.analysis.verdict.cause != shape::Cause::nothing) {
+      queues.push_back(find_stalled_queues(host, question.key));
+    }
+  };
+  if (question.host.empty()) {
+    std::for_each(outcome.shapes.targets.begin(), outcome.shapes.targets.end(), add);
+  } else if (const auto host = received_by(outcome.evidence, question.host)) {
+    add(*host);
+  }
+  return queues;
+}
+
 }  // namespace
 
-CaptureOutcome conclude(const std::vector<ReadCapture>& reads) {
+CaptureOutcome conclude(const std::vector<ReadCapture>& reads, const QueueQuestion& question) {
   CaptureOutcome outcome;
   const ReadCapture& near = reads.front();
   if (reads.size() > 1) {
@@ -158,6 +189,8 @@ CaptureOutcome conclude(const std::vector<ReadCapture>& reads) {
   if (outcome.places) {
     outcome.sums = sum_places(near.findings.exchanges, *outcome.places, outcome.diagnosis);
   }
+  outcome.passages = sum_passages(near.findings.exchanges, outcome.places, outcome.diagnosis);
+  outcome.queues = find_queues(outcome, question);
   return outcome;
 }
 

@@ -10,8 +10,10 @@
 #include "capture/evidence.h"
 #include "capture/packet.h"
 #include "cli/probe_shape.h"
+#include "cli/stalled_queues.h"
 #include "diagnose/diagnosis.h"
 #include "evidence/records.h"
+#include "rss/queue_map.h"
 #include "shape/shape.h"
 
 // From what was read of captures to what is said about them. Pure.
@@ -35,6 +37,16 @@ struct PlaceSums {
   std::int64_t after_ns = 0;
 };
 
+/// How long late exchanges were on their way through a host that forwards them, between the first and the last sighting of their
+/// packets: of the second capture's host where there are two.
+struct PassageSums {
+  std::int64_t late_count = 0;
+  /// Of these exchanges together, from request to answer.
+  std::int64_t rtt_ns = 0;
+  std::int64_t request_ns = 0;
+  std::int64_t answer_ns = 0;
+};
+
 struct CaptureOutcome {
   /// Its probes are the exchanges of the first capture, in the same order.
   evidence::Evidence evidence;
@@ -42,10 +54,20 @@ struct CaptureOutcome {
   ProbeShapes shapes;
   std::optional<capture::TwoPlaces> places;
   PlaceSums sums;
+  PassageSums passages;
+  /// Of the hosts with several flows that stalled, those with most late and lost packets first.
+  std::vector<StalledQueues> queues;
+};
+
+/// Whose receive queues are meant, and what is known of them.
+struct QueueQuestion {
+  std::optional<rss::QueueMap> key;
+  /// Empty: each host that was asked, which received the requests.
+  std::string host;
 };
 
 /// `reads`: one capture, or that of who asks and that of who is asked.
-[[nodiscard]] CaptureOutcome conclude(const std::vector<ReadCapture>& reads);
+[[nodiscard]] CaptureOutcome conclude(const std::vector<ReadCapture>& reads, const QueueQuestion& question = {});
 
 /// An exchange that was answered late.
 struct HeldExchange {

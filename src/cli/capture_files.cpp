@@ -80,11 +80,13 @@ std::string exchange_row(const Observation& observation) {
                                 ? fmt::format("{},,{},,{},{}", near, far, key.near_port, key.far_port)
                                 : fmt::format("{},{},{},{},,", near, key.near_port, far, key.far_port);
   const auto or_empty = [](std::int64_t number) { return number == 0 ? std::string() : fmt::format("{}", number); };
-  return fmt::format("{},{},{},{},{},{},{},{},{},{},{}\n", capture::exchange_kind_id(key.kind), ports, observation.sent_ns,
+  return fmt::format("{},{},{},{},{},{},{},{},{},{},{},{},{},{}\n", capture::exchange_kind_id(key.kind), ports, observation.sent_ns,
                      observation.answered() ? fmt::format("{}", observation.rtt_ns()) : "",
                      evidence::answer_kind_id(observation.answer), observation.resent_count, or_empty(observation.request_packet),
                      or_empty(observation.answer_packet), observation.by_timestamp ? 1 : 0, observation.may_be_delayed ? 1 : 0,
-                     or_empty(observation.acked_after_us * base::ns_per_us));
+                     or_empty(observation.acked_after_us * base::ns_per_us), observation.leg_count,
+                     or_empty(observation.request_passed_us * base::ns_per_us),
+                     or_empty(observation.answer_passed_us * base::ns_per_us));
 }
 
 std::string flow_row(const capture::FlowCounts& flow) {
@@ -138,10 +140,11 @@ Status write_exchanges_csv(const capture::Findings& findings, const std::string&
   }
   std::stable_sort(all.begin(), all.end(), [](const auto* a, const auto* b) { return a->sent_ns < b->sent_ns; });
   auto next = all.begin();
-  return write_table(path,
-                     "kind,source,source_port,destination,destination_port,echo_id,echo_sequence,sent_ns,rtt_ns,answer,resent,"
-                     "request_packet,answer_packet,by_timestamp,may_be_delayed,acked_after_ns\n",
-                     [&] { return next == all.end() ? std::string() : exchange_row(**next++); });
+  return write_table(
+      path,
+      "kind,source,source_port,destination,destination_port,echo_id,echo_sequence,sent_ns,rtt_ns,answer,resent,"
+      "request_packet,answer_packet,by_timestamp,may_be_delayed,acked_after_ns,legs,request_passed_ns,answer_passed_ns\n",
+      [&] { return next == all.end() ? std::string() : exchange_row(**next++); });
 }
 
 Status write_flows_csv(ReadCapture& read, const std::vector<HeldExchange>& held, const std::string& path) {

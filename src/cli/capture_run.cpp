@@ -180,11 +180,12 @@ Status write_files(const CaptureRunOptions& options, ReadCapture& read, const Ca
   return base::ok();
 }
 
-void print_all(const CaptureRunOptions& options, const std::vector<ReadCapture>& reads, const CaptureOutcome& outcome) {
+void print_all(const CaptureRunOptions& options, const std::vector<ReadCapture>& reads, const QueueQuestion& question,
+               const CaptureOutcome& outcome) {
   for (const ReadCapture& read : reads) {
     print_out(read_text(read));
   }
-  print_out(places_sentence(reads, outcome) + "\n");
+  print_out(places_sentence(reads, outcome) + passages_sentence(outcome.passages) + "\n");
   const Terminal terminal = describe_terminal(STDOUT_FILENO);
   report::TextOptions text;
   text.colour = terminal.colour;
@@ -193,6 +194,7 @@ void print_all(const CaptureRunOptions& options, const std::vector<ReadCapture>&
   print_out(report::render_text(outcome.evidence, outcome.diagnosis, text));
   for (const std::string& part :
        {render_probe_shapes(outcome.shapes, {.width = terminal.width, .utf8 = terminal.utf8, .all = options.all}),
+        queues_text(outcome, question, {.width = terminal.width, .all = options.all}),
         responses_text(reads.front().findings, options.all), releases_text(reads.front().findings, options.all)}) {
     print_out(part.empty() ? "" : "\n" + part);
   }
@@ -211,14 +213,15 @@ Result<bool> run_capture(const CaptureRunOptions& options) {
   if (!reads) {
     return reads.error();
   }
-  const CaptureOutcome outcome = conclude(*reads);
+  const QueueQuestion question{options.rss_key, options.rss_host};
+  const CaptureOutcome outcome = conclude(*reads, question);
   if (const Status written = write_files(options, reads->front(), outcome); !written) {
     return written.error();
   }
   if (options.json) {
     print_out(capture_json(*reads, outcome));
   } else {
-    print_all(options, *reads, outcome);
+    print_all(options, *reads, question, outcome);
   }
   return outcome.diagnosis.outcome != diagnose::Outcome::clean;
 }

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/result.h"
+#include "rss/queue_map.h"
 
 namespace stallscope::cli {
 
@@ -21,6 +23,10 @@ struct CaptureRunOptions {
   std::string annotate_path;
   /// Of an interface; a file is read to its end.
   std::int64_t duration_ns = 0;
+  /// Of the host whose receive queues are meant.
+  std::optional<rss::QueueMap> rss_key;
+  /// Its address as capture::address_text() writes it. Empty: each host that was asked.
+  std::string rss_host;
   bool json = false;
   bool all = false;
 };

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <nlohmann/json.hpp>
 
 #include "base/clock.h"
@@ -20,6 +21,7 @@ using Json = nlohmann::json;
 
 constexpr std::size_t shown_services = 3;
 constexpr std::size_t shown_releases = 5;
+constexpr std::size_t shown_hosts = 3;
 
 std::string service_text(const capture::ExchangeKey& key) {
   const std::string address = capture::address_text(key.far, key.v6);
@@ -43,6 +45,19 @@ std::string place_text(const PlaceSums& sums, const std::string& target) {
     return fmt::format("after {} had answered: its sending side, the network, or the receive side of who asked", target);
   }
   return "in no single place";
+}
+
+constexpr double parts_per_million = 1e6;
+
+std::string drift_text(const base::ClockFit& clock) {
+  const double ppm = clock.drift * parts_per_million;
+  const double uncertain_ppm = clock.drift_uncertainty * parts_per_million;
+  if (!std::isfinite(uncertain_ppm)) {
+    return "may run faster or slower than the first";
+  }
+  return std::abs(ppm) <= uncertain_ppm ? fmt::format("runs as fast as the first to {:.2g} ppm", uncertain_ppm)
+                                        : fmt::format("runs {:.2f} +- {:.2g} ppm {} than the first", std::abs(ppm), uncertain_ppm,
+                                                      ppm > 0 ? "faster" : "slower");
 }
 
 Json data_json(const capture::Findings& findings) {
@@ -126,6 +141,8 @@ std::string read_text(const ReadCapture& read) {
     text += count > 0 ? fmt::format(", {} {}", base::format_count(count), what) : "";
   };
   also(counts.duplicate_count, "seen twice");
+  also(read.findings.legs.joined_count, "known again after NAT");
+  also(read.findings.legs.ambiguous_count, "that NAT may have changed, not known again as several are alike");
   also(counts.tunnelled_count, "in tunnels");
   also(counts.fragment_count, "fragments");
   also(counts.truncated_count, "cut too short");
@@ -151,15 +168,60 @@ std::string places_sentence(const std::vector<ReadCapture>& reads, const Capture
   if (!outcome.places) {
     return "The two captures have no answered exchange in common: were they recorded at the same time, of the same traffic?\n";
   }
-  std::string text =
-      fmt::format("{} exchanges are in both; the second clock is known to {}.\n", base::format_count(outcome.places->matched_count),
-                  base::format_duration(outcome.places->uncertainty_ns));
+  std::string text = fmt::format("{} exchanges are in both.\n", base::format_count(outcome.places->matched_count));
+  if (outcome.places->translated_count > 0) {
+    text +=
+        fmt::format("{} of these have other addresses in the second capture (NAT), and are known by what NAT leaves as it is.\n",
+                    base::format_count(outcome.places->translated_count));
+  }
+  if (outcome.places->ambiguous_count > 0) {
+    text += fmt::format("{} others are not matched, because several of the second capture are like them.\n",
+                        base::format_count(outcome.places->ambiguous_count));
+  }
+  text += fmt::format("The second clock {}, and is known to {}.\n", drift_text(outcome.places->clock),
+                      base::format_duration(outcome.places->clock.uncertainty_ns));
   if (outcome.sums.late_count > 0) {
     text += fmt::format(
         "Late ones waited {}\n  ({} before it, {} in its receive queue, {} inside, {} after it, over {} exchanges).\n",
         place_text(outcome.sums, base::printable(outcome.evidence.run.target)), base::format_duration(outcome.sums.before_ns),
         base::format_duration(outcome.sums.queued_ns), base::format_duration(outcome.sums.inside_ns),
         base::format_duration(outcome.sums.after_ns), base::format_count(outcome.sums.late_count));
+  }
+  return text;
+}
+
+std::string passages_sentence(const PassageSums& passages) {
+  if (passages.late_count == 0) {
+    return {};
+  }
+  return fmt::format(
+      "{} late exchanges were seen again on their way through the host that forwarded them.\n  Of their {}, {} passed in it with "
+      "the "
+      "request and {} with the answer.\n",
+      base::format_count(passages.late_count), base::format_duration(passages.rtt_ns), base::format_duration(passages.request_ns),
+      base::format_duration(passages.answer_ns));
+}
+
+std::string queues_text(const CaptureOutcome& outcome, const QueueQuestion& question, const QueuesTextOptions& options) {
+  std::string text;
+  std::size_t shown = 0;
+  for (const StalledQueues& host : outcome.queues) {
+    const std::string part = render_stalled_queues(host, options.width);
+    if (part.empty() || (!options.all && shown == shown_hosts)) {
+      continue;
+    }
+    ++shown;
+    text += part;
+  }
+  if (shown == 0 && question.key) {
+    const std::string whose =
+        question.host.empty() ? "the hosts that were asked" : fmt::format("{}", base::printable(question.host));
+    text =
+        base::wrap(fmt::format("The hash key names no receive queue of {}: in none of the stalls, if there were any, is it plain "
+                               "which flows or which predicted queues were held and which passed.",
+                               whose),
+                   options.width, 0) +
+        "\n";
   }
   return text;
 }
@@ -212,6 +274,7 @@ std::string capture_json(const std::vector<ReadCapture>& reads, const CaptureOut
                         {"answers", counts.answer_count},
                         {"resent", counts.resent_count},
                         {"seen_twice", counts.duplicate_count},
+                        {"legs", {{"joined", read.findings.legs.joined_count}, {"ambiguous", read.findings.legs.ambiguous_count}}},
                         {"tunnelled", counts.tunnelled_count},
                         {"fragments", counts.fragment_count},
                         {"cut_short", counts.truncated_count},
@@ -226,13 +289,22 @@ std::string capture_json(const std::vector<ReadCapture>& reads, const CaptureOut
   json["captures"] = captures;
   if (outcome.places) {
     json["places"] = {{"matched", outcome.places->matched_count},
-                      {"clock_uncertainty_ns", outcome.places->uncertainty_ns},
+                      {"translated", outcome.places->translated_count},
+                      {"ambiguous", outcome.places->ambiguous_count},
+                      {"clock_uncertainty_ns", outcome.places->clock.uncertainty_ns},
+                      {"clock_drift_ppm", outcome.places->clock.drift * parts_per_million},
+                      {"clock_drift_uncertainty_ppm", outcome.places->clock.drift_uncertainty * parts_per_million},
                       {"late", outcome.sums.late_count},
                       {"before_ns", outcome.sums.before_ns},
                       {"receive_queue_ns", outcome.sums.queued_ns},
                       {"inside_ns", outcome.sums.inside_ns},
                       {"after_ns", outcome.sums.after_ns}};
   }
+  const PassageSums& passages = outcome.passages;
+  json["passages"] = {{"late", passages.late_count},
+                      {"rtt_ns", passages.rtt_ns},
+                      {"request_ns", passages.request_ns},
+                      {"answer_ns", passages.answer_ns}};
   Json shapes = Json::array();
   const std::string lines = probe_shapes_json(outcome.shapes);
   for (const std::string_view line : base::split(lines, '\n')) {
@@ -241,6 +313,11 @@ std::string capture_json(const std::vector<ReadCapture>& reads, const CaptureOut
     }
   }
   json["shapes"] = shapes;
+  Json queues = Json::array();
+  for (const StalledQueues& host : outcome.queues) {
+    queues.push_back(Json(stalled_queues_json(host)));
+  }
+  json["queues"] = queues;
   return json.dump(2, ' ', true, Json::error_handler_t::replace) + "\n";
 }
 

@@ -67,6 +67,38 @@ TEST(CaptureConclusion, KnowsTheStallOfEachHeldExchange) {
   }
 }
 
+TEST(CaptureText, SaysHowFarTheClocksDrift) {
+  std::vector<ReadCapture> reads(2);
+  CaptureOutcome outcome;
+  outcome.places.emplace();
+  base::ClockFit& clock = outcome.places->clock;
+  clock.drift = -12.3e-6;
+  clock.drift_uncertainty = 0.5e-6;
+  clock.uncertainty_ns = 101'000;
+  EXPECT_THAT(places_sentence(reads, outcome),
+              HasSubstr("The second clock runs 12.30 +- 0.5 ppm slower than the first, and is known to 101 us.\n"));
+  clock.drift_uncertainty = 20e-6;
+  EXPECT_THAT(places_sentence(reads, outcome), HasSubstr("runs as fast as the first to 20 ppm,"));
+}
+
+TEST(CaptureText, SaysHowLongLateExchangesPassedThroughAHost) {
+  std::vector<ReadCapture> reads;
+  reads.push_back(stalled_capture());
+  EXPECT_THAT(passages_sentence(conclude(reads).passages), IsEmpty());
+  // Held in front of a translation; prompt ones are not counted.
+  for (capture::Observation& exchange : reads.front().findings.exchanges) {
+    exchange.leg_count = 2;
+    exchange.request_passed_us = static_cast<std::uint32_t>((exchange.rtt_ns() - 150'000) / base::ns_per_us);
+    exchange.answer_passed_us = 50;
+  }
+  const CaptureOutcome outcome = conclude(reads);
+  EXPECT_EQ(outcome.passages.late_count, 28);
+  EXPECT_EQ(outcome.passages.request_ns, outcome.passages.rtt_ns - (28 * 150'000));
+  EXPECT_THAT(passages_sentence(outcome.passages), HasSubstr("28 late exchanges were seen again on their way through the host"));
+  EXPECT_THAT(passages_sentence(outcome.passages), HasSubstr("1.4 ms with the answer.\n"));
+  EXPECT_EQ(nlohmann::json::parse(capture_json(reads, outcome))["passages"]["answer_ns"], 28 * 50'000);
+}
+
 TEST(CaptureText, ReportsResponsesAndReleasesWhereThereAreAny) {
   capture::Findings findings;
   EXPECT_THAT(responses_text(findings, false), IsEmpty());

@@ -25,16 +25,6 @@ bool has_shape(const TargetShape& target) {
   return target.flows.size() > 1 && target.analysis.verdict.cause != shape::Cause::nothing;
 }
 
-std::vector<report::FlowName> names_of(const TargetShape& target) {
-  std::vector<report::FlowName> names;
-  for (const evidence::FlowRecord& flow : target.flows) {
-    const std::string_view kind = evidence::probe_kind_id(flow.kind);
-    names.push_back({flow.target_port == 0 ? std::string(kind) : fmt::format("{}:{}", kind, flow.target_port),
-                     flow.source_port == 0 ? "" : fmt::format("{}", flow.source_port)});
-  }
-  return names;
-}
-
 struct Rows {
   std::vector<std::int32_t> row_of_flow;
   std::vector<std::string> labels;
@@ -70,6 +60,16 @@ shape::HeatMap map_of(const TargetShape& target, const Rows& rows) {
 
 }  // namespace
 
+std::vector<report::FlowName> flow_names(const std::vector<evidence::FlowRecord>& flows) {
+  std::vector<report::FlowName> names;
+  for (const evidence::FlowRecord& flow : flows) {
+    const std::string_view kind = evidence::probe_kind_id(flow.kind);
+    names.push_back({flow.target_port == 0 ? std::string(kind) : fmt::format("{}:{}", kind, flow.target_port),
+                     flow.source_port == 0 ? "" : fmt::format("{}", flow.source_port)});
+  }
+  return names;
+}
+
 std::string render_probe_shapes(const ProbeShapes& shapes, const ProbeShapeTextOptions& options) {
   std::string text;
   std::size_t shown = 0;
@@ -78,7 +78,7 @@ std::string render_probe_shapes(const ProbeShapes& shapes, const ProbeShapeTextO
       continue;
     }
     ++shown;
-    const std::vector<report::FlowName> names = names_of(target);
+    const std::vector<report::FlowName> names = flow_names(target.flows);
     report::ShapeOptions shape_options;
     shape_options.width = options.width;
     shape_options.flows = names;
@@ -105,7 +105,7 @@ std::string probe_shapes_json(const ProbeShapes& shapes) {
       continue;
     }
     report::ShapeOptions options;
-    options.flows = names_of(target);
+    options.flows = flow_names(target.flows);
     report::Json line = {{"type", "shape"}, {"address", target.address}, {"left_out", shapes.left_out_count}};
     line.update(report::shape_json(target.analysis, options));
     const Rows rows = rows_of(target, options.flows);

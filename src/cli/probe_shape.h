@@ -7,6 +7,8 @@
 #include <vector>
 
 #include "diagnose/target_shapes.h"
+#include "evidence/records.h"
+#include "report/shape.h"
 
 // The shape of late and lost probes, as `stallscope probe` prints it. Pure.
 namespace stallscope::cli {
@@ -25,6 +27,9 @@ struct ProbeShapeTextOptions {
   /// Every target with late or lost probes, and more of their stalls.
   bool all = false;
 };
+
+/// By number: kind and target port, and the source port.
+[[nodiscard]] std::vector<report::FlowName> flow_names(const std::vector<evidence::FlowRecord>& flows);
 
 /// Verdict, stalls and a heat map of each target that has late or lost probes and several flows; of the worst few. Empty where
 /// there is none.

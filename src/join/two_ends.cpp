@@ -15,6 +15,8 @@
 namespace stallscope::join {
 namespace {
 
+using base::ClockBound;
+using base::ClockFit;
 using base::Error;
 using base::Result;
 using evidence::Evidence;
@@ -188,7 +190,7 @@ Result<TwoEnds> join_two_ends(const Evidence& prober, Evidence node) {
     packet.sequence += *shift;
   }
   const Arrivals arrived = arrivals(node.packets);
-  const std::optional<ClockFit> clock = fit_clocks(bounds_of(prober, node, probes, arrived));
+  const std::optional<ClockFit> clock = base::fit_clocks(bounds_of(prober, node, probes, arrived));
   if (!clock) {
     return Error{"join", "the two bundles", "no probe that the node saw was answered", same_session_hint};
   }

@@ -3,9 +3,9 @@
 
 #include <cstdint>
 
+#include "base/clock_fit.h"
 #include "base/result.h"
 #include "evidence/records.h"
-#include "join/clock_fit.h"
 
 // A prober sees that packets were late, the node they went to sees why it could not receive. Recorded at the same time, the two
 // bundles are put together as if one host had seen both.
@@ -14,7 +14,7 @@ namespace stallscope::join {
 struct TwoEnds {
   /// All times by the node's clock: the node's evidence as it was, and the prober's probes.
   evidence::Evidence evidence;
-  ClockFit clock;
+  base::ClockFit clock;
   /// Probes whose packet the node saw, of those sent while it recorded.
   std::int64_t seen_count = 0;
   std::int64_t probe_count = 0;

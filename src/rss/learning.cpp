@@ -170,6 +170,18 @@ LearnedQueues learn_queues(std::span<const StallSeen> stalls) {
   return learned;
 }
 
+std::string_view agreement_id(Agreement agreement) {
+  switch (agreement) {
+    case Agreement::confirmed:
+      return "confirmed";
+    case Agreement::refuted:
+      return "refuted";
+    case Agreement::undecided:
+      break;
+  }
+  return "undecided";
+}
+
 PredictionCheck check_prediction(std::span<const Comparison> comparisons, double claim_chance) {
   std::set<std::uint32_t> predicted;
   std::set<std::int32_t> observed;

@@ -6,6 +6,7 @@
 #include <map>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 // Which flows share a receive queue, learned from what is seen, and whether a prediction may be relied on. Formulas and where they
@@ -58,6 +59,8 @@ enum class Agreement : std::uint8_t {
   /// Do not name a queue.
   refuted,
 };
+/// "undecided", "confirmed", "refuted": as JSON names it.
+[[nodiscard]] std::string_view agreement_id(Agreement agreement);
 
 struct PredictionCheck {
   Agreement agreement = Agreement::undecided;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "join/clock_fit.h"
+#include "base/clock_fit.h"
 
 #include <gtest/gtest.h>
 
@@ -9,12 +9,8 @@
 
 #include "base/units.h"
 
-namespace stallscope::join {
+namespace stallscope::base {
 namespace {
-
-using base::ns_per_ms;
-using base::ns_per_s;
-using base::ns_per_us;
 
 struct Truth {
   std::int64_t difference_ns = -7'000 * ns_per_s;
@@ -47,6 +43,7 @@ void expect_found(const Truth& truth, const std::vector<ClockBound>& bounds, std
   ASSERT_TRUE(fit);
   for (const ClockBound& bound : bounds) {
     ASSERT_NEAR(static_cast<double>(fit->to_far(bound.at_ns) - truth.to_far(bound.at_ns)), 0, static_cast<double>(tolerance_ns));
+    ASSERT_NEAR(static_cast<double>(fit->to_near(fit->to_far(bound.at_ns)) - bound.at_ns), 0, 1);
   }
   EXPECT_LE(fit->uncertainty_ns, tolerance_ns);
 }
@@ -66,6 +63,19 @@ TEST(ClockFit, FollowsAClockThatRunsFaster) {
   expect_found(truth, measure(truth, 120, true), 60 * ns_per_us);
 }
 
+TEST(ClockFit, KnowsHowLittleAShortRecordingSaysOfTheDrift) {
+  const Truth truth{.difference_ns = 3 * ns_per_s, .drift = 50e-6};
+  const auto brief = fit_clocks(measure(truth, 1, false));
+  const auto lengthy = fit_clocks(measure(truth, 120, true));
+  ASSERT_TRUE(brief && lengthy);
+  EXPECT_GT(brief->drift_uncertainty, 5e-6);
+  EXPECT_LT(lengthy->drift_uncertainty, 1e-6);
+  for (const ClockFit& fit : {*brief, *lengthy}) {
+    EXPECT_LE(std::abs(fit.drift - truth.drift), fit.drift_uncertainty);
+  }
+  EXPECT_TRUE(std::isinf(fit_clocks({{1'000, 5'000, 5'400}})->drift_uncertainty));
+}
+
 TEST(ClockFit, OneProbeBoundsItByHalfItsRoundTrip) {
   const auto fit = fit_clocks({{1'000, 5'000, 5'400}});
   ASSERT_TRUE(fit);
@@ -81,4 +91,4 @@ TEST(ClockFit, BoundsThatContradictEachOtherShowAsUncertainty) {
 }
 
 }  // namespace
-}  // namespace stallscope::join
+}  // namespace stallscope::base

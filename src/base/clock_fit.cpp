@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "join/clock_fit.h"
+#include "base/clock_fit.h"
 
 #include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
 
-namespace stallscope::join {
+namespace stallscope::base {
 namespace {
 
 /// Of so many stretches of the recording the tightest bounds are compared: their number bounds the pairs.
@@ -75,6 +75,11 @@ std::int64_t ClockFit::to_far(std::int64_t near_ns) const {
   return near_ns + difference_ns + gained_ns(drift, near_ns - at_ns);
 }
 
+std::int64_t ClockFit::to_near(std::int64_t far_ns) const {
+  const std::int64_t since_ns = far_ns - difference_ns - at_ns;
+  return at_ns + since_ns - gained_ns(drift / (1 + drift), since_ns);
+}
+
 std::optional<ClockFit> fit_clocks(const std::vector<ClockBound>& bounds) {
   if (bounds.empty()) {
     return std::nullopt;
@@ -91,7 +96,10 @@ std::optional<ClockFit> fit_clocks(const std::vector<ClockBound>& bounds) {
   }
   fit.difference_ns = all.low_ns + ((all.high_ns - all.low_ns) / 2);
   fit.uncertainty_ns = std::abs(all.high_ns - all.low_ns) / 2;
+  const auto span_ns = static_cast<double>(last->at_ns - first->at_ns);
+  fit.drift_uncertainty =
+      span_ns > 0 ? 2 * static_cast<double>(fit.uncertainty_ns) / span_ns : std::numeric_limits<double>::infinity();
   return fit;
 }
 
-}  // namespace stallscope::join
+}  // namespace stallscope::base
