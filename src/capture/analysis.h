@@ -39,7 +39,7 @@ struct Findings {
 class Analysis : private ObservationSink {
  public:
   /// Of each, so many are kept for a table.
-  static constexpr std::size_t most_unjudged = 2 * ObservationStore::block_size;
+  static constexpr std::size_t most_unjudged = ObservationStore::short_capture;
 
   explicit Analysis(bool with_flows);
 

@@ -87,11 +87,34 @@ bool ObservationStore::is_notable(const Observation& observation) {
 }
 
 void ObservationStore::take(const Observation& observation) {
+  if (!short_) {
+    take_in_block(observation);
+    return;
+  }
+  all_.push_back(observation);
+  if (all_.size() > short_capture) {
+    short_ = false;
+    for (const Observation& each : all_) {
+      take_in_block(each);
+    }
+    std::vector<Observation>().swap(all_);
+  }
+}
+
+void ObservationStore::take_in_block(const Observation& observation) {
   if (recent_.size() == block_size) {
     rotate();
   }
   recent_notable_.push_back(is_notable(observation));
   recent_.push_back(observation);
+}
+
+void ObservationStore::keep(const Observation& observation) {
+  if (kept_.size() < most_kept) {
+    kept_.push_back(observation);
+  } else {
+    ++left_out_count_;
+  }
 }
 
 void ObservationStore::rotate() {
@@ -100,28 +123,27 @@ void ObservationStore::rotate() {
     add_stretches(previous_, previous_notable_, stretches);
     add_stretches(recent_, recent_notable_, stretches);
     stretches = joined(std::move(stretches));
+    if (!stretches.empty() && stretches.front().from_ns < previous_.front().sent_ns) {
+      std::erase_if(history_, [&](const Observation& observation) {
+        const bool in_stall = within(stretches, observation.sent_ns);
+        if (in_stall) {
+          keep(observation);
+        }
+        return in_stall;
+      });
+    }
     for (std::size_t at = 0; at < previous_.size(); ++at) {
       const Observation& observation = previous_[at];
       if (previous_notable_[at] || (!stretches.empty() && within(stretches, observation.sent_ns))) {
-        if (kept_.size() < most_kept) {
-          kept_.push_back(observation);
-        } else {
-          ++left_out_count_;
-        }
-      } else if (draw(observation) % sample_every_ == 0) {
-        sample_.push_back(observation);
+        keep(observation);
+      } else if (draw(observation) % history_every == 0) {
+        history_.push_back(observation);
       } else {
         ++thinned_count_;
       }
     }
-    while (sample_.size() > most_sampled && sample_every_ < rarest_sample) {
-      sample_every_ *= 2;
-      thinned_count_ += static_cast<std::int64_t>(
-          std::erase_if(sample_, [&](const Observation& observation) { return draw(observation) % sample_every_ != 0; }));
-    }
-    if (sample_.size() > most_sampled) {
-      thinned_count_ += static_cast<std::int64_t>(sample_.size() - most_sampled);
-      sample_.resize(most_sampled);
+    if (history_.size() > 2 * least_history) {
+      pass_on_history(least_history);
     }
   }
   std::swap(previous_, recent_);
@@ -130,17 +152,39 @@ void ObservationStore::rotate() {
   recent_notable_.clear();
 }
 
+void ObservationStore::pass_on_history(std::size_t left) {
+  const auto end = history_.end() - static_cast<std::ptrdiff_t>(std::min(left, history_.size()));
+  for (auto observation = history_.begin(); observation != end; ++observation) {
+    if (draw(*observation) % sample_every_ == 0) {
+      sample_.push_back(*observation);
+    } else {
+      ++thinned_count_;
+    }
+  }
+  history_.erase(history_.begin(), end);
+  bound_sample();
+}
+
+void ObservationStore::bound_sample() {
+  while (sample_.size() > most_sampled && sample_every_ < rarest_sample) {
+    sample_every_ *= 2;
+    thinned_count_ += static_cast<std::int64_t>(
+        std::erase_if(sample_, [&](const Observation& observation) { return draw(observation) % sample_every_ != 0; }));
+  }
+  if (sample_.size() > most_sampled) {
+    thinned_count_ += static_cast<std::int64_t>(sample_.size() - most_sampled);
+    sample_.resize(most_sampled);
+  }
+}
+
 std::vector<Observation> ObservationStore::finish() {
-  if (thinned_count_ > 0 || !kept_.empty()) {
-    // Of a long capture, the last two blocks are treated as those before.
-    rotate();
-    rotate();
-  }
-  std::vector<Observation> all = std::move(kept_);
-  for (std::vector<Observation>* part : {&sample_, &previous_, &recent_}) {
-    all.insert(all.end(), part->begin(), part->end());
-    std::vector<Observation>().swap(*part);
-  }
+  // What stands in the last two blocks is treated as what came before.
+  rotate();
+  rotate();
+  pass_on_history(0);
+  std::vector<Observation> all = short_ ? std::move(all_) : std::move(kept_);
+  all.insert(all.end(), sample_.begin(), sample_.end());
+  std::vector<Observation>().swap(sample_);
   std::stable_sort(all.begin(), all.end(), [](const Observation& a, const Observation& b) { return a.sent_ns < b.sent_ns; });
   return all;
 }

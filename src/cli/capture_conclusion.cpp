@@ -41,8 +41,8 @@ void add_capture_gaps(const ReadCapture& read, evidence::Evidence& evidence) {
   if (read.findings.thinned_count > 0) {
     gap(fmt::format("{} prompt exchanges of {}", base::format_count(read.findings.thinned_count), read.name),
         "an even sample stands for them, to bound the memory",
-        "during a stall longer than two blocks of traffic, which other flows passed is known in part only: 'all queues' may then "
-        "be one");
+        "in a stall that lasted for more exchanges than are looked back at (16,384 whole, 131,072 in part), which other flows "
+        "passed is known in part only: 'all queues' may then be one");
   }
   if (read.findings.counts.forgotten_count > 0) {
     gap(fmt::format("what became of {} requests in {}", base::format_count(read.findings.counts.forgotten_count), read.name),
