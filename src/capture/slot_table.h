@@ -35,9 +35,7 @@ class SlotTable {
     const std::size_t bucket = bucket_of(hash);
     unsigned ways = ways_with(bucket, tag_of(hash));
     ways = ways != 0 ? ways : ways_with(bucket, no_tag);
-    if (ways != 0) {
-      entries_[bucket + first_of(ways)].prefetch();
-    }
+    entries_[bucket + (ways != 0 ? first_of(ways) : 0)].prefetch();
   }
   [[nodiscard]] bool empty() const { return used_ == 0; }
   [[nodiscard]] std::size_t size_bytes() const { return (mask_ + 1) * (sizeof(Entry) + sizeof(Tag)); }

@@ -182,4 +182,16 @@ std::optional<FinishedConnection> Connections::abandon(std::int64_t sequence) {
   return std::nullopt;
 }
 
+evidence::HttpRecord FinishedConnection::phases() const {
+  evidence::HttpRecord phases;
+  phases.sequence = sequence;
+  phases.connected_ns = connected_ns;
+  phases.first_byte_ns = first_byte_ns;
+  if (answer == AnswerKind::http_response) {
+    phases.finished_ns = finished_ns;
+    phases.status = http_status;
+  }
+  return phases;
+}
+
 }  // namespace stallscope::probe

@@ -27,6 +27,9 @@ struct FinishedConnection {
   std::int64_t first_byte_ns = -1;
   std::int64_t finished_ns = -1;
   std::int32_t http_status = 0;
+
+  /// Of HTTP.
+  [[nodiscard]] evidence::HttpRecord phases() const;
 };
 
 /// Probes that are connections of the kernel's: connect(2) alone, or an HTTP GET. Non-blocking, a fixed number at once. Every time

@@ -371,18 +371,9 @@ class ProberRun {
   /// Of HTTP, whether or not it was answered: how far a lost one came says which side to look at.
   void keep_phases(const FinishedConnection& connection) {
     const ProbeTarget& target = state_.options.targets[state_.target_of(connection.sequence)];
-    if (target.kind != ProbeKind::http_get || exchanges_.size() == exchange_capacity) {
-      return;
+    if (target.kind == ProbeKind::http_get && exchanges_.size() < exchange_capacity) {
+      exchanges_.push_back(connection.phases());
     }
-    evidence::HttpRecord http;
-    http.sequence = connection.sequence;
-    http.connected_ns = connection.connected_ns;
-    http.first_byte_ns = connection.first_byte_ns;
-    if (connection.answer == evidence::AnswerKind::http_response) {
-      http.finished_ns = connection.finished_ns;
-      http.status = connection.http_status;
-    }
-    exchanges_.push_back(http);
   }
 
   void collect_connections() {
