@@ -18,6 +18,7 @@ struct LegMark {
   std::uint64_t numbers = 0;
   std::uint64_t kind = 0;
 
+  // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 takes the 0 that this is compared with for a pointer
   friend auto operator<=>(const LegMark&, const LegMark&) = default;
 };
 

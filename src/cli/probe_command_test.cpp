@@ -158,6 +158,9 @@ TEST_F(ProbeOutput, ALineForEachProbe) {
   probe.answer = evidence::AnswerKind::reset;
   EXPECT_EQ(probe_line_text(targets_[1], flow, probe, probe::ProbeFateKind::late, nullptr),
             "tcp://10.0.1.2:443 seq=7 sport=61000 RST rtt=2.0 ms path=1.0 ms LATE\n");
+  const evidence::HttpRecord refused{7};
+  EXPECT_EQ(probe_line_text(targets_[1], flow, probe, probe::ProbeFateKind::on_time, &refused),
+            "tcp://10.0.1.2:443 seq=7 sport=61000 RST rtt=2.0 ms path=1.0 ms\n");
   const nlohmann::json json = nlohmann::json::parse(probe_line_json(flow, probe, probe::ProbeFateKind::late, nullptr));
   EXPECT_EQ(json["answer"], "reset");
   EXPECT_TRUE(json["far_host_ns"].is_null());

@@ -105,7 +105,7 @@ std::string counts_text(const TargetScore& score, std::int64_t duplicates) {
   return text;
 }
 
-/// "200 x 58, 503 x 2", and of what was lost how far it came.
+/// "status 200 58 times; 2 never connected": responses, and how far those came that got none.
 std::string http_text(const probe::HttpScore& score) {
   std::vector<std::string> parts;
   for (const auto& [status, count] : score.statuses) {
@@ -411,7 +411,8 @@ std::string probe_line_text(const probe::ProbeTarget& target, const evidence::Fl
   if (probe.far_host_ns != ProbeRecord::unknown) {
     text += fmt::format(" far={}", format_duration(probe.far_host_ns));
   }
-  if (http != nullptr) {
+  // A closed port answers, too: there is no response then.
+  if (http != nullptr && http->finished_ns != HttpRecord::not_reached) {
     text += fmt::format(" status={} connect={} first-byte={}", http->status, format_duration(http->connected_ns - probe.sent_ns),
                         format_duration(http->first_byte_ns - probe.sent_ns));
   }

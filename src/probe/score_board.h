@@ -25,14 +25,14 @@ enum class ProbeFateKind : std::uint8_t {
   answer_lost,
 };
 
-/// The phases of HTTP probes, one after the other. What was lost counts in those that it came through.
+/// The phases of HTTP probes, one after the other. What got no response counts in those that it came through.
 struct HttpScore {
   base::LatencyHistogram connect;
   /// From the connection to the first byte of the response: the request's way, the application, and the way back.
   base::LatencyHistogram first_byte;
   /// From there to the end of the response.
   base::LatencyHistogram rest;
-  /// Of the lost, by how far they came.
+  /// Of those that got no response (a closed port refuses them), by how far they came.
   std::int64_t not_connected = 0;
   std::int64_t no_response = 0;
   std::int64_t cut_short = 0;
