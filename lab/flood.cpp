@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "lab/flood.h"
+#include "lab/run_words.h"
 
 #include <arpa/inet.h>
 #include <fmt/format.h>

@@ -14,14 +14,12 @@
 
 #include <array>
 #include <cerrno>
-#include <vector>
 
 #include "base/clock.h"
 #include "base/files.h"
-#include "base/text.h"
 #include "base/units.h"
 #include "host/private_mounts.h"
-#include "host/program.h"
+#include "lab/run_words.h"
 
 namespace stallscope::lab {
 namespace {
@@ -64,24 +62,6 @@ Result<OwnedFd> open_socket(int (*attach)(int, const sockaddr*, socklen_t)) {
 Status enter_netns(const OwnedFd& netns) {
   return ::setns(netns.get(), CLONE_NEWNET) == 0 ? base::ok()
                                                  : Status(base::errno_error("enter", "a network namespace of the lab", errno));
-}
-
-Status run_words(std::string_view words) {
-  std::vector<std::string> arguments;
-  for (const std::string_view word : base::split_fields(words)) {
-    arguments.emplace_back(word);
-  }
-  const Result<std::string> ran = host::run_program(arguments);
-  return ran ? base::ok() : Status(ran.error());
-}
-
-Status run_all(std::initializer_list<std::string> commands) {
-  for (const std::string& command : commands) {
-    if (Status ran = run_words(command); !ran) {
-      return ran;
-    }
-  }
-  return base::ok();
 }
 
 Status with_own_sysfs(const std::function<Status()>& action) {

@@ -5,7 +5,6 @@
 
 #include <cstdint>
 #include <functional>
-#include <initializer_list>
 #include <string>
 #include <string_view>
 
@@ -49,10 +48,5 @@ inline constexpr std::string_view receiving_device = "lab1";
 
 /// Runs `action` with a /sys that shows the calling process's network namespace.
 [[nodiscard]] base::Status with_own_sysfs(const std::function<base::Status()>& action);
-
-/// Runs a program given as words separated by spaces.
-[[nodiscard]] base::Status run_words(std::string_view words);
-/// One after the other, up to the first that fails.
-[[nodiscard]] base::Status run_all(std::initializer_list<std::string> commands);
 
 }  // namespace stallscope::lab

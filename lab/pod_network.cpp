@@ -12,7 +12,7 @@
 #include <string>
 
 #include "lab/bpf_programs.h"
-#include "lab/packet_path.h"
+#include "lab/run_words.h"
 #include "lab/topology.h"
 
 namespace stallscope::lab {

@@ -13,12 +13,12 @@
 #include <filesystem>
 #include <functional>
 #include <utility>
-#include <vector>
 
 #include "base/files.h"
 #include "base/text.h"
 #include "host/private_mounts.h"
 #include "host/program.h"
+#include "lab/run_words.h"
 
 namespace stallscope::lab {
 namespace {
@@ -35,12 +35,7 @@ std::string netns_path(std::string_view name) {
 }
 
 Status ip(std::string_view arguments) {
-  std::vector<std::string> vector = {"ip"};
-  for (const std::string_view argument : base::split_fields(arguments)) {
-    vector.emplace_back(argument);
-  }
-  const Result<std::string> output = host::run_program(vector);
-  return output ? base::ok() : Status(output.error());
+  return run_words(fmt::format("ip {}", arguments));
 }
 
 Status make_links() {

@@ -7,8 +7,8 @@
 #include <string>
 
 #include "host/private_mounts.h"
-#include "lab/packet_path.h"
 #include "lab/rule_walk.h"
+#include "lab/run_words.h"
 
 namespace stallscope::lab::iptables_rules {
 namespace {

@@ -3,8 +3,8 @@
 
 #include <string>
 
-#include "lab/packet_path.h"
 #include "lab/rule_walk.h"
+#include "lab/run_words.h"
 
 namespace stallscope::lab::nft_rules {
 namespace {
