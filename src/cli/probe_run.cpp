@@ -124,13 +124,19 @@ class ProbeBundle {
   std::int64_t last_commit_ns_ = 0;
 };
 
-probe::DistortionFacts facts_in(const std::string& netns_name) {
-  if (netns_name.empty()) {
-    return probe::read_distortion_facts();
-  }
+/// `ended`: after the run, with what needs to be asked only once.
+probe::DistortionFacts facts_in(const std::string& netns_name, bool ended) {
   probe::DistortionFacts facts;
-  if (const Result<probe::NetworkNamespace> netns = probe::NetworkNamespace::open(netns_name)) {
-    static_cast<void>(probe::run_in_netns(*netns, [&] { facts = probe::read_distortion_facts(); }));
+  const auto read = [&] {
+    facts = probe::read_distortion_facts();
+    if (ended) {
+      probe::add_steering_facts(facts);
+    }
+  };
+  if (netns_name.empty()) {
+    read();
+  } else if (const Result<probe::NetworkNamespace> netns = probe::NetworkNamespace::open(netns_name)) {
+    static_cast<void>(probe::run_in_netns(*netns, read));
   }
   return facts;
 }
@@ -173,7 +179,7 @@ class ProbeRun {
       }
       bundle.emplace(*std::move(created));
     }
-    const probe::DistortionFacts before = facts_in(options_.prober.netns);
+    const probe::DistortionFacts before = facts_in(options_.prober.netns, false);
     const std::int64_t start_ns = base::monotonic_ns();
     ProberThread thread(prober_);
     bool stopping = false;
@@ -203,7 +209,7 @@ class ProbeRun {
     }
     const probe::ProberSummary& summary = *thread.summary();
     const std::vector<probe::Distortion> distortions =
-        probe::find_distortions(before, facts_in(options_.prober.netns), load_of(prober_.targets(), board_, summary));
+        probe::find_distortions(before, facts_in(options_.prober.netns, true), load_of(prober_.targets(), board_, summary));
     const ProbeReport report{
         prober_.targets(),     board_, summary, prober_.gaps(), distortions, options_.late_after_ns, options_.prober.interval_ns,
         prober_.window_bytes()};

@@ -91,27 +91,6 @@ void read_run_delay(std::string_view text, DistortionFacts& facts) {
   }
 }
 
-/// What takes received packets past the queue that their ports choose.
-void read_steering(DistortionFacts& facts) {
-  // A node of containers has hundreds, each of which takes a mount of sysfs to ask.
-  constexpr std::size_t most_devices = 16;
-  const std::vector<std::string> devices = host::network_devices();
-  if (devices.size() > most_devices) {
-    return;
-  }
-  std::int64_t rps_queues = 0;
-  std::int64_t rules = 0;
-  for (const std::string& device : devices) {
-    if (const base::Result<rss::ReceiveQueues> queues = host::read_receive_queues(device)) {
-      rps_queues += std::count_if(queues->queues.begin(), queues->queues.end(),
-                                  [](const rss::QueueCpus& queue) { return queue.rps_cpus && !queue.rps_cpus->empty(); });
-      rules += queues->steering_rule_count.value_or(0);
-    }
-  }
-  facts["rps.queues"] = rps_queues;
-  facts["ntuple.rules"] = rules;
-}
-
 /// The facts of one run, for the checks.
 class Facts {
  public:
@@ -208,9 +187,8 @@ constexpr std::array<Check, 9> checks = {{
          return std::nullopt;
        }
        return fmt::format(
-           "RPS moves what {} receive queue{} of this host get{} to other CPUs, and net.core.netdev_tstamp_prequeue stamps it "
-           "before "
-           "it waits for them: answers that one of these CPUs holds up look prompt.",
+           "RPS moves what {} receive queue{} of this host get{} to other CPUs, and net.core.netdev_tstamp_prequeue stamps "
+           "it before it waits for them: answers that one of these CPUs holds up look prompt.",
            format_count(queues), queues == 1 ? "" : "s", queues == 1 ? "s" : "");
      }},
     {"received packets are steered",
@@ -264,10 +242,27 @@ DistortionFacts read_distortion_facts(const host::FileTree& files) {
       facts["cpu.steal_ticks"] = *ticks;
     }
   }
-  if (files.is_live()) {
-    read_steering(facts);
-  }
   return facts;
+}
+
+void add_steering_facts(DistortionFacts& facts) {
+  // A node of containers has hundreds, each of which takes a mount of sysfs to ask.
+  constexpr std::size_t most_devices = 16;
+  const std::vector<std::string> devices = host::network_devices();
+  if (devices.size() > most_devices) {
+    return;
+  }
+  std::int64_t rps_queues = 0;
+  std::int64_t rules = 0;
+  for (const std::string& device : devices) {
+    if (const base::Result<rss::ReceiveQueues> queues = host::read_receive_queues(device)) {
+      rps_queues += std::count_if(queues->queues.begin(), queues->queues.end(),
+                                  [](const rss::QueueCpus& queue) { return queue.rps_cpus && !queue.rps_cpus->empty(); });
+      rules += queues->steering_rule_count.value_or(0);
+    }
+  }
+  facts["rps.queues"] = rps_queues;
+  facts["ntuple.rules"] = rules;
 }
 
 std::vector<Distortion> find_distortions(const DistortionFacts& before, const DistortionFacts& after, const ProbeLoad& load) {

@@ -18,6 +18,11 @@ using DistortionFacts = std::map<std::string, std::int64_t, std::less<>>;
 /// Reads them for the calling thread's network namespace. Blocks for some milliseconds.
 [[nodiscard]] DistortionFacts read_distortion_facts(const host::FileTree& files = {});
 
+/// Adds what takes received packets past the queue that their ports choose, and whether they are stamped before they wait: RPS,
+/// RFS, rules. It does not change from one moment to the next, so once for a run is enough: each device costs a mount of sysfs,
+/// some 20 ms in all. Of the calling thread's network namespace; nothing where it has more than 16 devices.
+void add_steering_facts(DistortionFacts& facts);
+
 /// What the run asked of the host, and how it went.
 struct ProbeLoad {
   /// Flows that connection tracking had or will have to remember: SYNs, datagrams from different ports, connections.
