@@ -120,7 +120,8 @@ std::vector<Hold> holds_before_first_queue(const Evidence& evidence, std::size_t
   std::vector<Hold> holds;
   for (const std::size_t wait_index : waits.overlapping(first.cpu, probe.sent_ns, first.enqueued_ns)) {
     const WaitRecord& wait = evidence.waits[wait_index];
-    const bool released_it = first.enqueued_ns - wait.end_ns < catch_up_limit_ns;
+    const std::int64_t since_ns = first.enqueued_ns - wait.end_ns;
+    const bool released_it = since_ns >= 0 && since_ns < catch_up_limit_ns;
     if (released_it && overlap_ns(wait.start_ns, wait.end_ns, probe.sent_ns, first.enqueued_ns) >= enough_ns) {
       holds.push_back(
           {probe_index, wait_index, wait.cpu, probe.sent_ns, first.enqueued_ns, JoinedBy::time, std::nullopt, std::nullopt});

@@ -84,6 +84,19 @@ TEST(Joins, a_packet_that_had_to_learn_its_way_first_waited_for_who_held_up_the_
   }
 }
 
+TEST(Joins, a_wait_that_goes_on_when_the_packet_comes_did_not_keep_it_from_coming) {
+  Evidence evidence = testing::quiet_run(500);
+  hold_probes(evidence, 0, 1'003 * ms, 1'063 * ms);
+  for (evidence::PacketRecord& packet : evidence.packets) {
+    packet.enqueued_ns = packet.received_ns - 10 * us;
+  }
+  // Another packet of this CPU's: it was not over when ours came, and did not hold it for long either.
+  add_wait(evidence, 0, WaitMode::bh_off, 1'003 * ms, 1'063 * ms + 200 * us);
+  for (const Hold& hold : join(evidence).holds) {
+    EXPECT_NE(hold.joined_by, JoinedBy::time);
+  }
+}
+
 TEST(Joins, where_the_queue_hides_the_arrival_the_packet_came_after_the_device_before) {
   Evidence evidence = testing::quiet_run(500);
   hold_probes(evidence, 0, 1'003 * ms, 1'063 * ms);
