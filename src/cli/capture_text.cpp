@@ -195,9 +195,8 @@ std::string passages_sentence(const PassageSums& passages) {
     return {};
   }
   return fmt::format(
-      "{} late exchanges were seen again on their way through the host that forwarded them.\n  Of their {}, {} passed in it with "
-      "the "
-      "request and {} with the answer.\n",
+      "{} late exchanges were seen again on their way through the host that forwarded them.\n"
+      "  Of their {}, {} passed in it with the request and {} with the answer.\n",
       base::format_count(passages.late_count), base::format_duration(passages.rtt_ns), base::format_duration(passages.request_ns),
       base::format_duration(passages.answer_ns));
 }
