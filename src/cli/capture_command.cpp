@@ -5,6 +5,7 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -14,8 +15,8 @@
 #include "cli/capture_run.h"
 #include "cli/commands.h"
 #include "cli/interrupt.h"
+#include "cli/rss_options.h"
 #include "cli/terminal.h"
-#include "rss/hash_key.h"
 
 namespace stallscope::cli {
 namespace {
@@ -23,27 +24,17 @@ namespace {
 constexpr std::int64_t longest_duration_ns = std::int64_t{24} * 3600 * base::ns_per_s;
 
 /// What is given of the receive queues, as it was written.
-struct RssOptions {
-  std::string key;
-  std::int32_t queue_count = 0;
-  std::string tcp_fields = "sdfn";
+struct QueueOptions {
+  RssOptions rss;
   std::string host;
 };
 
-base::Status take_rss_options(const RssOptions& given, CaptureRunOptions& options) {
-  // Neither is given without the other.
-  if (given.queue_count > 0) {
-    base::Result<std::vector<std::uint8_t>> key = rss::parse_key(given.key);
-    if (!key) {
-      return key.error();
-    }
-    const std::uint64_t fields = rss::fields_addresses | (given.tcp_fields == "sd" ? 0 : rss::fields_ports);
-    base::Result<rss::QueueMap> map = rss::QueueMap::make(rss::device_with_key(*std::move(key), given.queue_count, fields));
-    if (!map) {
-      return map.error();
-    }
-    options.rss_key = *std::move(map);
+base::Status take_queue_options(const QueueOptions& given, CaptureRunOptions& options) {
+  base::Result<std::optional<rss::QueueMap>> key = read_rss_options(given.rss);
+  if (!key) {
+    return key.error();
   }
+  options.rss_key = *std::move(key);
   if (!given.host.empty()) {
     std::array<std::uint8_t, 16> address{};
     const bool v6 = given.host.find(':') != std::string::npos;
@@ -55,18 +46,18 @@ base::Status take_rss_options(const RssOptions& given, CaptureRunOptions& option
   return base::ok();
 }
 
-int capture_command(CaptureRunOptions options, const std::string& duration, const RssOptions& rss_options) {
+int capture_command(CaptureRunOptions options, const std::string& duration, const QueueOptions& queue_options) {
   const base::Error* wrong = nullptr;
   base::Error none_given{"read", "", "no capture is named", "Give a file, - for standard input, or an interface with -i."};
   const base::Result<std::int64_t> duration_ns =
       base::parse_duration("--for", duration, 100 * base::ns_per_ms, longest_duration_ns);
-  const base::Status rss_taken = take_rss_options(rss_options, options);
+  const base::Status queues_taken = take_queue_options(queue_options, options);
   if (options.files.empty() && options.interface.empty()) {
     wrong = &none_given;
   } else if (!duration_ns) {
     wrong = &duration_ns.error();
-  } else if (!rss_taken) {
-    wrong = &rss_taken.error();
+  } else if (!queues_taken) {
+    wrong = &queues_taken.error();
   }
   if (wrong != nullptr) {
     print_error(*wrong);
@@ -93,7 +84,7 @@ void add_capture_command(CLI::App& app, int& exit_status) {
       "capture", "Find the stalls in captured packets: who waited, for how long, and on which side and in which queue");
   auto options = std::make_shared<CaptureRunOptions>();
   auto duration = std::make_shared<std::string>("10s");
-  auto rss_options = std::make_shared<RssOptions>();
+  auto queue_options = std::make_shared<QueueOptions>();
   CLI::Option* const files =
       command
           ->add_option(
@@ -115,24 +106,8 @@ void add_capture_command(CLI::App& app, int& exit_status) {
   command->add_option(
       "--annotate", options->annotate_path,
       "Write the capture again to this file (*.pcapng), with a comment on each held packet for Wireshark and tshark");
-  CLI::Option* const key = command->add_option(
-      "--rss-key", rss_options->key,
-      "Name the receive queue that stalled flows share, by this hash key of the host's network card, as 'ethtool "
-      "-x' prints it; only where the flows that stalled agree with it");
-  CLI::Option* const queues =
-      command
-          ->add_option("--rss-queues", rss_options->queue_count,
-                       "How many receive queues that card has (1 to 128), in turn in a table of 128 entries, as is usual")
-          ->check(CLI::Range(1, static_cast<int>(rss::default_table_size)))
-          ->needs(key);
-  key->needs(queues);
-  command
-      ->add_option("--rss-fields", rss_options->tcp_fields,
-                   "What the card hashes of TCP, in the letters of 'ethtool -N': sdfn (addresses and ports) or sd (addresses)")
-      ->check(CLI::IsMember({"sdfn", "sd"}))
-      ->capture_default_str()
-      ->needs(key);
-  command->add_option("--rss-host", rss_options->host,
+  add_rss_options(*command, queue_options->rss, "the host");
+  command->add_option("--rss-host", queue_options->host,
                       "The address of the host whose receive queues are meant: of what it was asked, and of the answers to what it "
                       "asked (default: each host that was asked)");
   command->add_flag("--json", options->json, "Print JSON (docs/json.md describes it)");
@@ -152,7 +127,7 @@ void add_capture_command(CLI::App& app, int& exit_status) {
       "  sudo stallscope capture -i eth0 --for 20s --filter icmp\n"
       "      From an interface.");
   command->callback(
-      [options, duration, rss_options, &exit_status] { exit_status = capture_command(*options, *duration, *rss_options); });
+      [options, duration, queue_options, &exit_status] { exit_status = capture_command(*options, *duration, *queue_options); });
 }
 
 }  // namespace stallscope::cli

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "diagnose/arithmetic.h"
+#include "diagnose/stacks.h"
 #include "evidence/syscalls.h"
 #include "lab/faults/fault.h"
 
@@ -56,6 +57,14 @@ constexpr std::array<std::string_view, 4> working_for_others = {"kworker/", "kso
 /// Softirqs run with interrupts on, whatever the lab has them do: a long time without is not its work.
 constexpr std::string_view softirq_thread = "ksoftirqd/";
 
+/// Before and after a work item a worker does a few steps with interrupts off, which take no time (kernel/workqueue.c, 6.18). A
+/// long time there is the hypervisor's, which did not run the CPU, or that of an item which ended with the last of its steps.
+bool between_work_items(const Evidence& evidence, const Occupant& worker) {
+  const std::vector<std::string>* const frames = diagnose::StackTable(evidence).frames(worker.stack_id);
+  const std::string_view function = frames == nullptr ? std::string_view() : diagnose::working_function(*frames);
+  return function == "process_one_work" || function == "worker_thread";
+}
+
 /// Not the lab's: the hypervisor's, or of a process with another name than the lab's culprits have, or of a kernel thread that
 /// works for nobody. Or nobody was seen to hold the CPU: then the probes were late, as the kernel timed them, and no one is
 /// accused; a shared machine stands still at times without accounting for it.
@@ -66,7 +75,7 @@ bool foreign(const Evidence& evidence, const Stall& stall) {
   }
   if (holder->kernel_thread) {
     const bool interrupts_off = held_share_of(evidence, stall)->mode == evidence::WaitMode::hard_irqs_off;
-    return (interrupts_off && holder->comm.starts_with(softirq_thread)) ||
+    return (interrupts_off && (holder->comm.starts_with(softirq_thread) || between_work_items(evidence, *holder))) ||
            std::none_of(working_for_others.begin(), working_for_others.end(),
                         [&](std::string_view prefix) { return holder->comm.starts_with(prefix); });
   }

@@ -190,6 +190,18 @@ TEST(MatrixScore, AKernelThreadMayWorkForTheLabOrForNobody) {
   EXPECT_EQ(control_with("ksoftirqd/0").foreign_count, 1) << "with interrupts off it does nobody's work";
 }
 
+TEST(MatrixScore, AWorkerBetweenTwoItemsWorksForNobody) {
+  const auto control_with = [](std::vector<std::string> frames) {
+    Evidence evidence = held_by("kworker/u8:4");
+    evidence.stacks.push_back({4711, std::move(frames)});
+    evidence.waits[0].occupants[0].kernel_thread = true;
+    evidence.waits[0].occupants[0].stack_id = 4711;
+    return score({}, evidence, diagnose::diagnose(evidence));
+  };
+  EXPECT_EQ(control_with({"_raw_spin_unlock_irq", "process_one_work", "worker_thread", "kthread"}).foreign_count, 1);
+  EXPECT_EQ(control_with({"_raw_spin_unlock_irq", "css_free_rwork_fn", "process_one_work", "kthread"}).invented_count, 1);
+}
+
 TEST(MatrixScore, WhereAKernelWorkerCameFirstItsStallIsNoMistakeAndTheReadNotAsked) {
   Evidence evidence = held_by("kworker/0:1");
   evidence.waits[0].occupants[0].kernel_thread = true;

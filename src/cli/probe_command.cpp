@@ -16,6 +16,7 @@
 #include "cli/probe_output.h"
 #include "cli/probe_run.h"
 #include "cli/probe_targets.h"
+#include "cli/rss_options.h"
 #include "cli/terminal.h"
 #include "probe/responder.h"
 
@@ -52,6 +53,7 @@ struct ProbeCommandOptions {
   bool json = false;
   bool all = false;
   bool histogram = false;
+  RssOptions rss;
 };
 
 /// The options that are lengths of time.
@@ -127,6 +129,11 @@ base::Result<ProbeRunOptions> run_options(const ProbeCommandOptions& given) {
   }
   options.prober.busy_poll = given.busy_poll;
   options.prober.transmit_timestamps = !given.no_transmit_timestamps;
+  base::Result<std::optional<rss::QueueMap>> key = read_rss_options(given.rss);
+  if (!key) {
+    return key.error();
+  }
+  options.rss_key = *std::move(key);
   options.bundle_path = given.out;
   options.each = given.each;
   options.json = given.json;
@@ -187,6 +194,7 @@ void add_probe_command(CLI::App& app, int& exit_status) {
   command->add_option("--source-port", options->source_port,
                       "Ports to send TCP SYNs and UDP from in turn, as in 40000-40063: they decide which receive queue a packet "
                       "goes to; by default 61000-65535 for TCP, and one of the kernel's choice for UDP");
+  add_rss_options(*command, options->rss, "the targets");
   command->add_option("--rate", options->rate, "Most probes per second to all targets together; more is refused")
       ->check(CLI::Range(std::int64_t{1}, highest_rate))
       ->capture_default_str();
@@ -210,6 +218,8 @@ void add_probe_command(CLI::App& app, int& exit_status) {
       "      TCP SYNs, with a line for each; none leaves a connection half open.\n"
       "  sudo stallscope probe tcp://10.0.1.2:443 --source-port 40000-40063\n"
       "      From 64 source ports in turn, which spread over the target's receive queues.\n"
+      "  sudo stallscope probe tcp://10.0.1.2:443 --source-port 40000-40063 --rss-key 6d:5a:...:fa --rss-queues 8\n"
+      "      The same, with the number of the queue that stalls. Key and number are in 'ethtool -x eth0' there.\n"
       "  stallscope respond                          (on 10.0.1.2)\n"
       "  stallscope probe udp://10.0.1.2             (here)\n"
       "      UDP, with the time in the far host told apart from the path.\n"

@@ -214,7 +214,7 @@ class ProbeRun {
         prober_.targets(),     board_, summary, prober_.gaps(), distortions, options_.late_after_ns, options_.prober.interval_ns,
         prober_.window_bytes()};
     const std::int64_t left_out_count = shapes_.left_out_count();
-    const ProbeShapes shapes{shapes_.finish(base::monotonic_ns()), left_out_count, base::realtime_offset_ns()};
+    const ProbeShapes shapes{shapes_.finish(base::monotonic_ns()), left_out_count, base::realtime_offset_ns(), options_.rss_key};
     if (options_.json) {
       print_out(probe_shapes_json(shapes) + render_probe_json(report));
     } else {

@@ -3,12 +3,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "diagnose/target_shapes.h"
-#include "evidence/records.h"
-#include "report/shape.h"
+#include "rss/queue_map.h"
 
 // The shape of late and lost probes, as `stallscope probe` prints it. Pure.
 namespace stallscope::cli {
@@ -18,6 +18,8 @@ struct ProbeShapes {
   /// Probes beyond what is kept in memory for it.
   std::int64_t left_out_count = 0;
   std::int64_t realtime_offset_ns = 0;
+  /// Of the targets' network cards.
+  std::optional<rss::QueueMap> key;
 };
 
 struct ProbeShapeTextOptions {
@@ -28,11 +30,8 @@ struct ProbeShapeTextOptions {
   bool all = false;
 };
 
-/// By number: kind and target port, and the source port.
-[[nodiscard]] std::vector<report::FlowName> flow_names(const std::vector<evidence::FlowRecord>& flows);
-
-/// Verdict, stalls and a heat map of each target that has late or lost probes and several flows; of the worst few. Empty where
-/// there is none.
+/// Verdict, stalls, receive queues and a heat map of each target that has late or lost probes and several flows; of the worst few.
+/// Empty where there is none.
 [[nodiscard]] std::string render_probe_shapes(const ProbeShapes& shapes, const ProbeShapeTextOptions& options);
 /// A JSON line of type "shape" for each target that has late or lost probes and several flows (docs/json.md).
 [[nodiscard]] std::string probe_shapes_json(const ProbeShapes& shapes);

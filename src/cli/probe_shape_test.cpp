@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/text.h"
+#include "cli/queue_testing.h"
 #include "report/layout.h"
 #include "shape/testing/simulate.h"
 
@@ -86,6 +87,38 @@ TEST(ProbeShape, IsALineOfJsonForEachTarget) {
   EXPECT_EQ(line["type"], "shape");
   EXPECT_EQ(line["verdict"]["cause"], "receive_queue");
   EXPECT_EQ(line["heat_map"]["rows"].size(), 2U);
+  EXPECT_TRUE(line["queues"]["prediction"].is_null());
+}
+
+TEST(ProbeShape, HasARowForEachQueueWhereTheKeyFits) {
+  ProbeShapes shapes;
+  shapes.targets.push_back(queue_testing::target_of(queue_testing::busy_connections(3)));
+  shapes.key = queue_testing::map_of_key(rss::verification_key);
+  const std::string text = render_probe_shapes(shapes, {.width = 1'000});
+  EXPECT_THAT(text, HasSubstr("The stalled flows are all of queue 3: 32 of 32 flows"));
+  EXPECT_THAT(text, HasSubstr("\nqueue 0  "));
+  EXPECT_THAT(text, Not(HasSubstr("stalling flows")));
+  const auto line = nlohmann::json::parse(probe_shapes_json(shapes));
+  EXPECT_EQ(line["queues"]["groups"][0]["queues"], nlohmann::json::array({3}));
+  ASSERT_EQ(line["heat_map"]["rows"].size(), 4U);
+  // What waited stands in the row of the queue that held it.
+  for (const auto& row : line["heat_map"]["rows"]) {
+    std::int64_t worst_ns = 0;
+    for (const auto& cell : row["worst_ns"]) {
+      worst_ns = std::max(worst_ns, cell.get<std::int64_t>());
+    }
+    EXPECT_EQ(worst_ns > 10 * base::ns_per_ms, row["label"] == "queue 3") << row["label"];
+  }
+}
+
+TEST(ProbeShape, NamesNoQueueByAKeyThatDoesNotFit) {
+  ProbeShapes shapes;
+  shapes.targets.push_back(queue_testing::target_of(queue_testing::busy_connections(3)));
+  shapes.key = queue_testing::wrong_map();
+  const std::string text = render_probe_shapes(shapes, {.width = 1'000});
+  EXPECT_THAT(text, HasSubstr("No queue is named"));
+  EXPECT_THAT(text, HasSubstr("\nstalling flows  "));
+  EXPECT_THAT(text, Not(HasSubstr("\nqueue 0")));
 }
 
 }  // namespace

@@ -11,7 +11,7 @@
 
 #include "base/text.h"
 #include "base/units.h"
-#include "cli/probe_shape.h"
+#include "cli/flow_names.h"
 #include "report/layout.h"
 
 namespace stallscope::cli {
@@ -39,13 +39,16 @@ PacketKind packet_kind_of(const evidence::FlowRecord& flow, bool v6) {
   return v6 ? PacketKind::tcp6 : PacketKind::tcp4;
 }
 
-/// As `receiver` sees its packets.
-rss::Flow received_flow(const evidence::FlowRecord& flow, const std::string& receiver) {
+/// As `receiver` sees its packets. Nothing where an address is not known.
+std::optional<rss::Flow> received_flow(const evidence::FlowRecord& flow, const std::string& receiver) {
   const bool v6 = flow.target_address.find(':') != std::string::npos;
   rss::Flow asked;
   asked.kind = packet_kind_of(flow, v6);
-  ::inet_pton(v6 ? AF_INET6 : AF_INET, flow.source_address.c_str(), asked.source.data());
-  ::inet_pton(v6 ? AF_INET6 : AF_INET, flow.target_address.c_str(), asked.destination.data());
+  const int family = v6 ? AF_INET6 : AF_INET;
+  if (::inet_pton(family, flow.source_address.c_str(), asked.source.data()) != 1 ||
+      ::inet_pton(family, flow.target_address.c_str(), asked.destination.data()) != 1) {
+    return std::nullopt;
+  }
   asked.source_port = flow.source_port;
   asked.destination_port = flow.target_port;
   return flow.target_address == receiver ? asked : asked.reply();
@@ -80,11 +83,7 @@ rss::LearnedQueues learn(const shape::Analysis& analysis, bool single_stall_coun
   return learned;
 }
 
-std::optional<QueuesHeld> find_queues_held(const TargetShape& host, const rss::QueueMap& key) {
-  std::vector<std::optional<std::uint32_t>> flow_queues;
-  for (const evidence::FlowRecord& flow : host.flows) {
-    flow_queues.push_back(key.queue_of(received_flow(flow, host.address)));
-  }
+std::optional<QueuesHeld> find_queues_held(const TargetShape& host, const std::vector<std::optional<std::uint32_t>>& flow_queues) {
   std::vector<shape::TimedPacket> packets;
   for (shape::TimedPacket packet : host.packets) {
     if (const auto queue = flow_queues[packet.flow]) {
@@ -101,10 +100,14 @@ std::optional<QueuesHeld> find_queues_held(const TargetShape& host, const rss::Q
 
 QueuePrediction predict_groups(const TargetShape& host, const rss::LearnedQueues& learned, const rss::QueueMap& key) {
   QueuePrediction prediction;
+  for (const evidence::FlowRecord& flow : host.flows) {
+    const std::optional<rss::Flow> received = received_flow(flow, host.address);
+    prediction.flow_queues.push_back(received ? key.queue_of(*received) : std::nullopt);
+  }
   std::vector<rss::Comparison> comparisons;
   const auto compare = [&](const std::vector<std::uint32_t>& flows, std::size_t place) {
     for (const std::uint32_t flow : flows) {
-      if (const auto queue = key.queue_of(received_flow(host.flows[flow], host.address))) {
+      if (const auto queue = prediction.flow_queues[flow]) {
         comparisons.push_back({*queue, static_cast<std::int32_t>(place)});
       } else {
         ++prediction.unpredicted_count;
@@ -150,14 +153,15 @@ std::string group_queues_text(const QueuePrediction& prediction, std::size_t gro
              : fmt::format("{} of {} of {}", agreeing, flow_count, queue_numbers_text(prediction.queues[group]));
 }
 
-bool names_queues(const StalledQueues& host) {
+/// Whether each group of flows has its queues.
+bool names_groups(const StalledQueues& host) {
   return host.prediction && host.prediction->check.agreement == rss::Agreement::confirmed;
 }
 
 std::string verdict_sentence(const StalledQueues& host) {
   const std::vector<rss::QueueGroup>& groups = host.learned.groups;
   const rss::PredictionCheck& check = host.prediction->check;
-  if (!names_queues(host)) {
+  if (!names_groups(host)) {
     const bool refuted = check.agreement == rss::Agreement::refuted;
     return fmt::format("No queue is named: {}.{}", check.why,
                        refuted ? " Key, number of queues, hashed fields or host (--rss-host) are not those of the queue that stood "
@@ -176,6 +180,10 @@ std::string held_sentence(const QueuesHeld& held) {
 }
 
 }  // namespace
+
+bool StalledQueues::names_queues() const {
+  return names_groups(*this) || (prediction && prediction->queues_held);
+}
 
 std::optional<TargetShape> received_by(const evidence::Evidence& evidence, const std::string& host) {
   std::unordered_map<std::int64_t, const evidence::FlowRecord*> flows;
@@ -212,7 +220,7 @@ StalledQueues find_stalled_queues(const TargetShape& host, const std::optional<r
   if (key) {
     found.prediction = predict_groups(host, found.learned, *key);
     if (found.learned.groups.empty()) {
-      found.prediction->queues_held = find_queues_held(host, *key);
+      found.prediction->queues_held = find_queues_held(host, found.prediction->flow_queues);
     }
   }
   return found;
@@ -257,7 +265,7 @@ std::string render_stalled_queues(const StalledQueues& host, std::size_t width) 
     const rss::QueueGroup& group = learned.groups[index];
     add(fmt::format("group {}", index + 1), group.flows,
         fmt::format(", in {} stall{}{}", base::format_count(group.stall_count), group.stall_count == 1 ? "" : "s",
-                    names_queues(host) ? ", " + group_queues_text(*host.prediction, index, group.flows.size()) : ""));
+                    names_groups(host) ? ", " + group_queues_text(*host.prediction, index, group.flows.size()) : ""));
   }
   if (!learned.never_stalled.empty()) {
     add("never", learned.never_stalled, "");
@@ -274,7 +282,7 @@ report::Json stalled_queues_json(const StalledQueues& host) {
     const rss::QueueGroup& group = host.learned.groups[index];
     groups.push_back({{"flows", group.flows},
                       {"stalls", group.stall_count},
-                      {"queues", names_queues(host) ? report::Json(host.prediction->queues[index]) : report::Json(nullptr)}});
+                      {"queues", names_groups(host) ? report::Json(host.prediction->queues[index]) : report::Json(nullptr)}});
   }
   report::Json prediction = nullptr;
   if (host.prediction) {

@@ -27,6 +27,8 @@ struct QueuesHeld {
 
 /// What a key predicts for the flows that stalled, beside what they did.
 struct QueuePrediction {
+  /// By number of the flow; nothing where nothing is predicted.
+  std::vector<std::optional<std::uint32_t>> flow_queues;
   rss::PredictionCheck check;
   /// Of each group of StalledQueues::learned, the queues whose flows are mostly in it, and how many of its flows are predicted to
   /// be of these. Only to be told where the check confirms the prediction.
@@ -47,6 +49,9 @@ struct StalledQueues {
   rss::LearnedQueues learned;
   /// Nothing without a key.
   std::optional<QueuePrediction> prediction;
+
+  /// Whether what the key predicts may be told.
+  [[nodiscard]] bool names_queues() const;
 };
 
 /// The flows that `host` receives: requests to it, and answers to its own requests. Flows stand in it as they were recorded, seen

@@ -21,9 +21,12 @@ constexpr std::array<std::string_view, 10> outer_noise = {"entry_SYSCALL_64_afte
 constexpr std::array<std::string_view, 6> outer_prefixes = {"__x64_sys_", "asm_sysvec_",          "sysvec_",
                                                             "__sysvec_",  "asm_common_interrupt", "common_interrupt"};
 
-// Where interrupts or softirqs come back and a stack can be taken at last: the end of the work, not the work.
-constexpr std::array<std::string_view, 4> release_prefixes = {"_raw_spin_unlock", "_raw_read_unlock", "_raw_write_unlock",
-                                                              "__local_bh_enable"};
+// Where interrupts or softirqs come back and a stack can be taken at last: the end of the work, not the work. In a guest whose
+// hypervisor replaces the instruction, interrupts are let in by functions of its own (arch/x86/include/asm/paravirt.h, 6.18;
+// arch/x86/xen/irq.c).
+constexpr std::array<std::string_view, 8> release_prefixes = {"_raw_spin_unlock",  "_raw_read_unlock",    "_raw_write_unlock",
+                                                              "__local_bh_enable", "__raw_callee_save_",  "pvm_irq_enable",
+                                                              "xen_irq_enable",    "pv_native_irq_enable"};
 
 // Where a stack ends that was taken by a tracing program.
 constexpr std::array<std::string_view, 5> tracer_prefixes = {"bpf_prog_", "bpf_trace_run", "__bpf_trace_", "__traceiter_",

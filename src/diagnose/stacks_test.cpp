@@ -15,6 +15,13 @@ TEST(FunctionName, drops_offsets_modules_and_compiler_suffixes) {
   EXPECT_EQ(function_name("vfs_read"), "vfs_read");
 }
 
+TEST(TellingFunctions, leave_out_how_a_guest_lets_interrupts_in) {
+  const std::vector<std::string> frames = {
+      "pvm_irq_enable", "__raw_callee_save_pvm_irq_enable", "_raw_spin_unlock_irq", "process_one_work", "worker_thread", "kthread"};
+  EXPECT_THAT(telling_functions(frames), ElementsAre("worker_thread", "process_one_work"));
+  EXPECT_EQ(working_function(frames), "process_one_work");
+}
+
 TEST(TellingFunctions, leave_out_entry_interrupt_and_unlock) {
   const std::vector<std::string> frames = {"bpf_prog_3a1b_on_timer",
                                            "bpf_trace_run1",
