@@ -2,6 +2,7 @@
 #include "capture/releases.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <utility>
 
@@ -27,6 +28,15 @@ constexpr std::int64_t batch_divisor = 5;
 /// A power of two, so that they lie in one cache line of tags.
 constexpr std::size_t places_tried = 8;
 
+/// A bit for each of the places from `tags` on that has this tag. Without branches, so that the compiler compares all at once.
+unsigned ways_with(const std::uint32_t* tags, std::uint32_t tag) {
+  unsigned ways = 0;
+  for (std::size_t way = 0; way < places_tried; ++way) {
+    ways |= (tags[way] == tag ? 1U : 0U) << way;
+  }
+  return ways;
+}
+
 std::uint32_t flow_mark(const Decoded& decoded) {
   const IpHeader& ip = decoded.inner();
   auto mark = load<std::uint32_t>(ip.source + ip.address_size() - 4);
@@ -46,19 +56,21 @@ ReleaseFinder::Host* ReleaseFinder::host_of(const IpHeader& ip) {
   const std::uint64_t hash = word * 0x9e3779b97f4a7c15U;
   const auto tag = static_cast<std::uint32_t>(hash >> 16U) | 1U;
   const auto start = static_cast<std::size_t>(hash >> 52U) & ~(places_tried - 1);
-  for (std::size_t place = start; place < start + places_tried; ++place) {
-    Host& host = hosts_[place];
-    if (tags_[place] == 0) {
-      tags_[place] = tag;
-      host.v6 = ip.v6;
-      copy_address(host.address, ip.destination, ip.v6);
-      return &host;
-    }
-    if (tags_[place] == tag && host.v6 == ip.v6 && std::memcmp(host.address.data(), ip.destination, ip.address_size()) == 0) {
+  for (unsigned ways = ways_with(&tags_[start], tag); ways != 0; ways &= ways - 1) {
+    Host& host = hosts_[start + static_cast<std::size_t>(std::countr_zero(ways))];
+    if (host.v6 == ip.v6 && std::memcmp(host.address.data(), ip.destination, ip.address_size()) == 0) {
       return &host;
     }
   }
-  return nullptr;
+  const unsigned empty = ways_with(&tags_[start], 0);
+  if (empty == 0) {
+    return nullptr;
+  }
+  const std::size_t place = start + static_cast<std::size_t>(std::countr_zero(empty));
+  tags_[place] = tag;
+  hosts_[place].v6 = ip.v6;
+  copy_address(hosts_[place].address, ip.destination, ip.v6);
+  return &hosts_[place];
 }
 
 void ReleaseFinder::start_burst(Host& host, const Packet& packet, std::uint32_t flow) {
@@ -98,7 +110,9 @@ void ReleaseFinder::add(const Packet& packet, const Decoded& decoded) {
   } else {
     end_burst(*host);
     ++host->gap_count;
-    host->gap_ns += (gap_ns - host->gap_ns) / std::min(host->gap_count, smoothing);
+    // A division by a number that is known beforehand is none; it is the usual one.
+    const std::int64_t change_ns = gap_ns - host->gap_ns;
+    host->gap_ns += host->gap_count >= smoothing ? change_ns / smoothing : change_ns / host->gap_count;
   }
   host->last_ns = packet.time_ns;
 }

@@ -108,8 +108,8 @@ base::Status add_rung(const BisectCommandOptions& given, std::size_t index, Bise
     // It begins before this host's probers and ends when they do, whatever becomes of the connection.
     constexpr std::int64_t longer_ns = 30 * base::ns_per_s;
     options.far_rungs.push_back({.rung = index,
-                                 .prober = {.node = std::move(access),
-                                            .target = rung.target,
+                                 .node = std::move(access),
+                                 .prober = {.target = rung.target,
                                             .interval_ns = options.prober.interval_ns,
                                             .duration_ns = options.prober.duration_ns + longer_ns,
                                             .timeout_ns = options.prober.timeout_ns}});

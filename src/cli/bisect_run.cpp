@@ -7,6 +7,8 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <map>
+#include <memory>
 #include <string>
 #include <thread>
 #include <utility>
@@ -29,11 +31,34 @@ constexpr std::int64_t settle_every_ns = 500 * base::ns_per_ms;
 /// After its timeout a probe's fate may take so long to get here.
 constexpr std::int64_t delivery_slack_ns = 500 * base::ns_per_ms;
 
+/// The program on each host that probes, which is sent there once for all of its rungs.
+class NodePrograms {
+ public:
+  /// Blocks while it is sent.
+  Result<std::shared_ptr<const NodeProgram>> on(const NodeAccess& node) {
+    std::shared_ptr<const NodeProgram>& program = by_host_[node.host];
+    if (!program) {
+      Result<std::string> name = unguessable_name();
+      if (!name) {
+        return name.error();
+      }
+      Result<NodeProgram> provided = NodeProgram::provide(node, *std::move(name));
+      if (!provided) {
+        return provided.error();
+      }
+      program = std::make_shared<const NodeProgram>(*std::move(provided));
+    }
+    return program;
+  }
+
+ private:
+  std::map<std::string, std::shared_ptr<const NodeProgram>> by_host_;
+};
+
 /// Another host's probers, each with its rung.
 struct FarProberOfRung {
   std::size_t rung = 0;
   FarProber prober;
-  std::string host;
   bool lost = false;
 };
 
@@ -121,7 +146,7 @@ class BisectRun {
     lost_undecided_.set(far.rung, !decided);
     far_gaps_.push_back(
         {fmt::format("rung {} after {}", options_.path.rungs[far.rung].name, base::format_duration(now_ns - start_ns)),
-         fmt::format("its prober at {}: {}", far.host, error.reason),
+         fmt::format("its prober at {}: {}", far.prober.host(), error.reason),
          decided ? "What it saw before counts." : "It had not seen enough and is left out."});
   }
 
@@ -202,13 +227,18 @@ Result<BisectReport> run_bisect(const BisectRunOptions& options) {
   if (!prober) {
     return prober.error();
   }
+  NodePrograms programs;
   std::vector<FarProberOfRung> far_probers;
   for (const FarRung& far : options.far_rungs) {
-    Result<FarProber> started = FarProber::start(far.prober);
+    Result<std::shared_ptr<const NodeProgram>> program = programs.on(far.node);
+    if (!program) {
+      return program.error();
+    }
+    Result<FarProber> started = FarProber::start(*std::move(program), far.prober);
     if (!started) {
       return started.error();
     }
-    far_probers.push_back({far.rung, *std::move(started), far.prober.node.host});
+    far_probers.push_back({far.rung, *std::move(started)});
   }
   return BisectRun(options, *prober, far_probers).run();
 }

@@ -17,6 +17,7 @@ namespace stallscope::cli {
 struct FarRung {
   /// Index into the path's.
   std::size_t rung = 0;
+  NodeAccess node;
   FarProberOptions prober;
 };
 

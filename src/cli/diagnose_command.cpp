@@ -76,6 +76,10 @@ base::Result<RecordOptions> record_options(const DiagnoseOptions& given) {
   if (!threshold) {
     return threshold.error();
   }
+  if (given.tcp_port && given.target.empty() && !given.echo_id) {
+    return base::Error{"diagnose", "--tcp", "no target is named",
+                       "Name one. Or give --echo-id, too, to recognise the SYNs that another host sends here."};
+  }
   RecordOptions options;
   options.target = given.target;
   options.duration_ns = *duration;
@@ -153,6 +157,7 @@ base::Result<FarNode> start_node(const DiagnoseOptions& given, RecordOptions& op
   access.host = *host;
   return FarNode::start({.node = std::move(access),
                          .echo_id = *options.echo_id,
+                         .tcp_port = options.tcp_port,
                          .longest_ns = options.duration_ns + after_the_last_ns,
                          .wait_threshold_ns = options.wait_threshold_ns});
 }
@@ -181,7 +186,8 @@ int run_diagnose(const DiagnoseOptions& given) {
     bool announced = !given.echo_id || !given.target.empty();
     return record(*options, [&](const RecordProgress& now) {
       if (!std::exchange(announced, true)) {
-        fmt::print(stderr, "{}{}\n", recording_announcement, *given.echo_id);
+        const std::string tcp = given.tcp_port ? fmt::format(" --tcp {}", *given.tcp_port) : "";
+        fmt::print(stderr, "{}{}{}\n", recording_announcement, *given.echo_id, tcp);
       }
       progress.show(now);
     });
@@ -229,9 +235,10 @@ void add_diagnose_command(CLI::App& app, int& exit_status) {
   command->add_option("--threshold", options->threshold, "Record waits from this length on (100us to 10s)")->capture_default_str();
   command->add_option("--netns", options->netns, "Network namespace to probe from: a name of ip-netns(8), or a path");
   command
-      ->add_option("--echo-id", options->echo_id,
-                   "Number that the probes carry (ICMP identifier, 1 to 65535). Given at both ends, it lets a node recognise the "
-                   "probes of another host, and their recordings be reported together")
+      ->add_option(
+          "--echo-id", options->echo_id,
+          "Number that the probes carry (1 to 65535): the ICMP identifier, or with --tcp what marks the SYNs. Given at both "
+          "ends, it lets a node recognise the probes of another host, and their recordings be reported together")
       ->check(CLI::Range(1, 65'535));
   command
       ->add_option(
@@ -240,17 +247,14 @@ void add_diagnose_command(CLI::App& app, int& exit_status) {
           "queue is reached. The port may be closed; no connection is left behind")
       ->check(CLI::Range(1, 65'535))
       ->type_name("PORT")
-      ->needs("target")
-      ->excludes("node-bundle")
-      ->excludes("--echo-id");
+      ->excludes("node-bundle");
   CLI::Option* const node =
       command
           ->add_option("--node", options->node,
                        "Also record on the node that is probed, through your own ssh, and report both ends together: ssh:HOST")
           ->type_name("ssh:HOST")
           ->needs("target")
-          ->excludes("node-bundle")
-          ->excludes("--tcp");
+          ->excludes("node-bundle");
   for (CLI::Option* const option : add_node_options(*command, options->node_access)) {
     option->needs(node);
   }

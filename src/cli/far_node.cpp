@@ -24,8 +24,9 @@ std::string bundle_on_node(const NodeProgram& program) {
 
 /// The command line for the node's shell that records until its standard input ends.
 std::string recorder_command(const FarNodeOptions& options, const NodeProgram& program) {
-  return until_input_ends(fmt::format("{} diagnose --echo-id {} --for {}ms --threshold {}us --json -o {} >/dev/null",
-                                      program.command(), options.echo_id, options.longest_ns / base::ns_per_ms,
+  const std::string tcp = options.tcp_port ? fmt::format(" --tcp {}", *options.tcp_port) : "";
+  return until_input_ends(fmt::format("{} diagnose --echo-id {}{} --for {}ms --threshold {}us --json -o {} >/dev/null",
+                                      program.command(), options.echo_id, tcp, options.longest_ns / base::ns_per_ms,
                                       options.wait_threshold_ns / base::ns_per_us, shell_word(bundle_on_node(program))));
 }
 

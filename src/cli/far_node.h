@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "base/result.h"
@@ -13,6 +14,8 @@ namespace stallscope::cli {
 struct FarNodeOptions {
   NodeAccess node;
   std::uint16_t echo_id = 0;
+  /// The probes are SYNs to this port instead of echoes.
+  std::optional<std::uint16_t> tcp_port;
   /// The node ends by itself after this, whatever becomes of the connection.
   std::int64_t longest_ns = 0;
   std::int64_t wait_threshold_ns = 0;

@@ -98,38 +98,31 @@ std::vector<FarProbe> FarProbeReader::take(std::int64_t now_ns) {
   return taken;
 }
 
-Result<FarProber> FarProber::start(const FarProberOptions& options) {
-  Result<std::string> name = unguessable_name();
-  if (!name) {
-    return name.error();
-  }
-  Result<NodeProgram> program = NodeProgram::provide(options.node, *std::move(name));
-  if (!program) {
-    return program.error();
-  }
+Result<FarProber> FarProber::start(std::shared_ptr<const NodeProgram> program, const FarProberOptions& options) {
+  const std::string host = program->access().host;
   Result<Pipe> input = Pipe::open();
   Result<Pipe> output = Pipe::open();
   if (!input || !output) {
     return input ? output.error() : input.error();
   }
-  Result<std::unique_ptr<SshConnection>> connection = SshConnection::open(
-      "probe from", options.node.host, prober_command(options, *program), input->read.get(), output->write.get());
+  Result<std::unique_ptr<SshConnection>> connection =
+      SshConnection::open("probe from", host, prober_command(options, *program), input->read.get(), output->write.get());
   if (!connection) {
     return connection.error();
   }
   (*connection)->hold_input(std::move(input->write));
-  FarProber prober(*std::move(program), std::move(output->read), *std::move(connection));
+  FarProber prober(std::move(program), std::move(output->read), *std::move(connection));
   output->write.reset();
   constexpr int wait_ms = 100;
   while (!prober.begun_) {
     if (InterruptGuard::requested()) {
-      return Error{"probe from", options.node.host, "interrupted before its first probe", ""};
+      return Error{"probe from", host, "interrupted before its first probe", ""};
     }
     if (const Status read = prober.read_available(wait_ms); !read) {
       return read.error();
     }
     if (prober.ended_) {
-      return Error{"probe from", options.node.host, "it ended there without a probe", ""};
+      return Error{"probe from", host, "it ended there without a probe", ""};
     }
   }
   return prober;
@@ -164,7 +157,7 @@ Result<std::vector<FarProbe>> FarProber::take() {
     return read.error();
   }
   if (ended_ && !stopping_) {
-    return Error{"probe from", program_.access().host, "its prober ended before this one did", ""};
+    return Error{"probe from", host(), "its prober ended before this one did", ""};
   }
   return reader_.take(base::monotonic_ns());
 }

@@ -15,7 +15,6 @@
 namespace stallscope::cli {
 
 struct FarProberOptions {
-  NodeAccess node;
   /// As `stallscope probe` takes it.
   std::string target;
   std::int64_t interval_ns = 0;
@@ -58,22 +57,23 @@ class FarProbeReader {
 class FarProber {
  public:
   /// Blocks until it has printed its first probe. Ctrl-C (InterruptGuard) ends the wait with an error.
-  [[nodiscard]] static base::Result<FarProber> start(const FarProberOptions& options);
+  [[nodiscard]] static base::Result<FarProber> start(std::shared_ptr<const NodeProgram> program, const FarProberOptions& options);
 
   /// What came since the last call; does not block. Empty where nothing did. An error where the far prober failed, or ended
   /// unasked.
   [[nodiscard]] base::Result<std::vector<FarProbe>> take();
 
   void request_stop();
+  [[nodiscard]] const std::string& host() const { return program_->access().host; }
 
  private:
-  FarProber(NodeProgram program, base::OwnedFd output, std::unique_ptr<SshConnection> connection)
+  FarProber(std::shared_ptr<const NodeProgram> program, base::OwnedFd output, std::unique_ptr<SshConnection> connection)
       : program_(std::move(program)), output_(std::move(output)), connection_(std::move(connection)) {}
 
   [[nodiscard]] base::Status read_available(int wait_ms);
 
   /// Goes last: the prober runs it.
-  NodeProgram program_;
+  std::shared_ptr<const NodeProgram> program_;
   base::OwnedFd output_;
   std::unique_ptr<SshConnection> connection_;
   FarProbeReader reader_;

@@ -54,8 +54,9 @@ std::int64_t hypervisor_ns(const Stall& stall) {
 /// Kernel threads that may do what the lab caused to be done.
 constexpr std::array<std::string_view, 4> working_for_others = {"kworker/", "ksoftirqd/", "kswapd", "napi/"};
 
-/// Softirqs run with interrupts on, whatever the lab has them do: a long time without is not its work.
-constexpr std::string_view softirq_thread = "ksoftirqd/";
+/// Softirqs and the polls of threaded NAPI run with interrupts on, whatever the lab has them do: a long time without is not its
+/// work.
+constexpr std::array<std::string_view, 2> softirq_threads = {"ksoftirqd/", "napi/"};
 
 /// Before and after a work item a worker does a few steps with interrupts off, which take no time (kernel/workqueue.c, 6.18). A
 /// long time there is the hypervisor's, which did not run the CPU, or that of an item which ended with the last of its steps.
@@ -75,9 +76,10 @@ bool foreign(const Evidence& evidence, const Stall& stall) {
   }
   if (holder->kernel_thread) {
     const bool interrupts_off = held_share_of(evidence, stall)->mode == evidence::WaitMode::hard_irqs_off;
-    return (interrupts_off && (holder->comm.starts_with(softirq_thread) || between_work_items(evidence, *holder))) ||
-           std::none_of(working_for_others.begin(), working_for_others.end(),
-                        [&](std::string_view prefix) { return holder->comm.starts_with(prefix); });
+    const auto is_named = [&](std::string_view prefix) { return holder->comm.starts_with(prefix); };
+    const bool does_softirqs = std::any_of(softirq_threads.begin(), softirq_threads.end(), is_named);
+    return (interrupts_off && (does_softirqs || between_work_items(evidence, *holder))) ||
+           std::none_of(working_for_others.begin(), working_for_others.end(), is_named);
   }
   return holder->pid != 0 && !holder->comm.starts_with("lab-");
 }

@@ -188,6 +188,8 @@ TEST(MatrixScore, AKernelThreadMayWorkForTheLabOrForNobody) {
   EXPECT_EQ(control_with("kdamond.0").foreign_count, 1);
   EXPECT_EQ(control_with("ksoftirqd/0", WaitMode::napi_budget).invented_count, 1);
   EXPECT_EQ(control_with("ksoftirqd/0").foreign_count, 1) << "with interrupts off it does nobody's work";
+  EXPECT_EQ(control_with("napi/n0-607", WaitMode::napi_thread_delayed).invented_count, 1);
+  EXPECT_EQ(control_with("napi/n0-607").foreign_count, 1);
 }
 
 TEST(MatrixScore, AWorkerBetweenTwoItemsWorksForNobody) {

@@ -20,6 +20,7 @@
 #include "cli/interrupt.h"
 #include "cli/prober_thread.h"
 #include "evidence/bundle.h"
+#include "evidence/syn_mark.h"
 #include "host/counters.h"
 #include "host/kernel.h"
 #include "probe/local_address.h"
@@ -155,6 +156,9 @@ Status Recording::prepare_probe() {
   prober_options.duration_ns = options_.duration_ns;
   prober_options.cpu = options_.probe_cpu;
   prober_options.icmp_identifier = options_.echo_id;
+  if (options_.tcp_port && options_.echo_id) {
+    prober_options.syn_token = syn_token_of_number(*options_.echo_id);
+  }
   // A stall may be longer than any timeout that would suit a network: what is late is not lost.
   prober_options.timeout_ns = probe::ProberOptions::longest_timeout_ns;
   prober_options.grace_ns = base::ns_per_s;
@@ -200,6 +204,8 @@ Status Recording::start_tracer() {
   if (prober_) {
     options.icmp_identifier = prober_->icmp_identifier();
     options.syn_token = prober_->syn_token();
+  } else if (options_.echo_id && options_.tcp_port) {
+    options.syn_token = syn_token_of_number(*options_.echo_id);
   } else {
     options.icmp_identifier = options_.echo_id;
   }

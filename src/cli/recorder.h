@@ -13,7 +13,7 @@
 
 namespace stallscope::cli {
 
-/// What `diagnose` says on standard error, followed by the number, once it waits for the probes of another host.
+/// What `diagnose` says on standard error, followed by the number and more, once it waits for the probes of another host.
 inline constexpr std::string_view recording_announcement = "Recording; at the other end: stallscope diagnose TARGET --echo-id ";
 
 struct RecordOptions {
@@ -22,9 +22,10 @@ struct RecordOptions {
   std::int64_t duration_ns = 20 * base::ns_per_s;
   std::int64_t probe_interval_ns = 10 * base::ns_per_ms;
   std::string probe_netns;
-  /// ICMP identifier of the probes: of those sent, or, without a target, of those that another host sends here.
+  /// Number of the probes: of those sent, or, without a target, of those that another host sends here. Of echoes it is the ICMP
+  /// identifier, of SYNs what their mark is made of.
   std::optional<std::uint16_t> echo_id;
-  /// Probe by SYNs to this port instead of ICMP echoes.
+  /// Probe by SYNs to this port instead of ICMP echoes, or, without a target, recognise SYNs instead of echoes.
   std::optional<std::uint16_t> tcp_port;
   std::optional<std::int32_t> probe_cpu;
   /// Where the bundle goes; empty for a name made of the target and the time, in the current directory.

@@ -12,6 +12,12 @@
 #define SYN_MARK_SEQUENCE_BITS 20
 #define SYN_MARK_SEQUENCE_MASK ((1U << SYN_MARK_SEQUENCE_BITS) - 1)
 
+/* The token of a session that both ends know by a number (`diagnose --echo-id`), so that a far host recognises the SYNs. Guessed
+ * more easily than a random one: who sees the number can forge answers, as with the identifier of echoes. */
+static inline unsigned long long syn_token_of_number(unsigned short number) {
+  return 0xd6e8feb86659fd93ULL * (number + 1ULL);
+}
+
 /* The others follow from the session's token and these bits, so that they cannot be guessed; 1 of 4,096 foreign numbers looks like
  * a mark. `sequence` needs no more than its lower SYN_MARK_SEQUENCE_BITS. */
 static inline unsigned int syn_mark(unsigned long long token, unsigned int sequence) {

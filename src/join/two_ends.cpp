@@ -24,7 +24,7 @@ using evidence::PacketLeg;
 using evidence::PacketRecord;
 using evidence::ProbeRecord;
 
-/// The sequence of an echo request has 16 bits, so a node that began to record later counts from another multiple of this.
+/// The sequence of an echo request has 16 bits, and of a SYN's mark as many are kept, so a node that began to record later counts from another multiple of this.
 constexpr std::int64_t wire_sequences = 65'536;
 /// A day at the highest rate there is (10,000/s) has 13,184 times as many.
 constexpr std::int64_t last_wire_wraps = 16'384;
@@ -32,7 +32,7 @@ constexpr std::int64_t last_wire_wraps = 16'384;
 constexpr std::int64_t largest_contradiction_ns = base::ns_per_ms;
 constexpr const char* same_session_hint =
     "Record both at the same time with the same number: on the node 'stallscope diagnose --echo-id 4711', at the other end "
-    "'stallscope diagnose TARGET --echo-id 4711'.";
+    "'stallscope diagnose TARGET --echo-id 4711'; both with '--tcp PORT', or both without.";
 
 // A bundle may come from anybody. What lies beyond these is left out, so that differences and sums of what remains cannot overflow.
 constexpr std::int64_t latest_ns = std::int64_t{1} << 60U;

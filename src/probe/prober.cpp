@@ -277,6 +277,7 @@ base::Result<Prober> Prober::open(ProberOptions options) {
   if (getrandom(&state->token, sizeof state->token, 0) != static_cast<ssize_t>(sizeof state->token)) {
     return base::errno_error("draw", "a random session token", errno);
   }
+  state->token = state->options.syn_token.value_or(state->token);
   state->netns = netns;
   base::Status opened = base::ok();
   const auto open_here = [&] { opened = Setup(*state).open_all(); };

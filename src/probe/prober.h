@@ -61,6 +61,8 @@ struct ProberOptions {
   std::optional<PortRange> source_ports;
   /// Of every echo request, so that another host can be told beforehand what to look for. Nothing: a random one.
   std::optional<std::uint16_t> icmp_identifier;
+  /// What SYNs are marked by (syn_token()), for the same end. Nothing: a random one.
+  std::optional<std::uint64_t> syn_token;
   /// Learn when the kernel gave each packet to the driver. Costs a system call for each batch.
   bool transmit_timestamps = true;
   /// Connections at once (HTTP, and TCP without privileges). A probe that finds none free is skipped.

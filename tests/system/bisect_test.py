@@ -290,6 +290,7 @@ def check_fault(overlay, path, name):
 BREAKS_AFTER_S = 6
 SSH = f"""#!/bin/sh
 [ $# = 3 ] && [ "$1" = -- ] || exit 255
+echo "$3" >> "${{0%/*}}/commands"
 case "$2,$3" in
   node7,*) ;;
   brittle,*" probe "*) exec timeout -s KILL {BREAKS_AFTER_S} ip netns exec {NODE} taskset -c 1 sh -c "$3" ;;
@@ -354,6 +355,17 @@ def check_reversed(overlay, path):
     expect(not left, f"left on the node: {left}")
 
 
+def check_copied_once(overlay, path):
+    """Two rungs from one host take one copy of the program there."""
+    _, report = bisect(overlay.stallscope, path, "5s", "--rung", BACK.format("node7"), "--rung", "again=icmp://10.0.1.1 from ssh:node7 via node",
+                       "--node-copy", environment=with_ssh(path))
+    expect({"back", "again"} <= {rung["rung"] for rung in report["rungs"]}, f"copied once: {report['rungs']}")
+    commands = (path.parent / "commands").read_text().splitlines()
+    count = {what: sum(what in command for command in commands) for what in ("cat >", " probe ", "rm -f ")}
+    expect(count == {"cat >": 1, " probe ": 2, "rm -f ": 1}, f"copied once: {count}")
+    print(f"copied once: {count}")
+
+
 def check_sender(overlay, path):
     path.write_text(PATH_WITHOUT_APPLICATION)
     with HeldSender(overlay):
@@ -389,7 +401,7 @@ def main():
     if os.geteuid() != 0 or len(os.sched_getaffinity(0)) < 2:
         print("needs root and two CPUs")
         return CANNOT_RUN
-    checks = {"healthy": check_healthy, "broken": check_broken, "reversed": check_reversed, "sender": check_sender,
+    checks = {"healthy": check_healthy, "broken": check_broken, "reversed": check_reversed, "copied once": check_copied_once, "sender": check_sender,
               "discover": lambda overlay, _: check_discover(overlay)}
     checks.update({name: lambda overlay, path, name=name: check_fault(overlay, path, name) for name in CASES})
     # Of an IPIP that BPF makes, discovery knows nothing; the rungs that cross it are the same.

@@ -99,14 +99,14 @@ def check_report(report, messages, truths, bundle):
     return f"{len(probed)} stalls, {said[0]}"
 
 
-def check_by_hand(stallscope, directory):
-    node = subprocess.Popen([stallscope, "diagnose", "--echo-id", str(ECHO_ID), "--for", "60s", "--out", "node.stall"],
+def check_by_hand(stallscope, directory, *tcp):
+    node = subprocess.Popen([stallscope, "diagnose", "--echo-id", str(ECHO_ID), *tcp, "--for", "60s", "--out", "node.stall"],
                             stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=directory)
     try:
         announced = node.stderr.readline()
-        expect(str(ECHO_ID) in announced, f"the node does not say that it records: {announced}")
+        expect(" ".join([str(ECHO_ID), *tcp]) in announced, f"the node does not say that it records: {announced}")
         with Lab(stallscope) as lab:
-            probe(stallscope, directory, "--echo-id", str(ECHO_ID))
+            probe(stallscope, directory, "--echo-id", str(ECHO_ID), *tcp)
             truths = lab.stop()
     finally:
         node.send_signal(signal.SIGINT)
@@ -118,6 +118,29 @@ def check_by_hand(stallscope, directory):
     swapped = subprocess.run([stallscope, "report", "node.stall", "client.stall"], capture_output=True, text=True, cwd=directory)
     expect(swapped.returncode == 2 and "comes first" in swapped.stderr, f"{swapped}")
     return check_report(json.loads(done.stdout), done.stderr, truths, pathlib.Path(directory, "client.stall"))
+
+
+def check_by_hand_with_syns(stallscope, directory):
+    """To a closed port: the resets are followed as SYN-ACKs are."""
+    return check_by_hand(stallscope, directory, "--tcp", "7")
+
+
+def check_other_kinds_of_probes(stallscope, directory):
+    """A node that looks for SYNs does not take echoes with the same number for them."""
+    node = subprocess.Popen([stallscope, "diagnose", "--echo-id", str(ECHO_ID), "--tcp", "7", "--for", "60s", "--out", "node.stall"],
+                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=directory)
+    try:
+        node.stderr.readline()
+        with Lab(stallscope):
+            probe(stallscope, directory, "--echo-id", str(ECHO_ID))
+    finally:
+        node.send_signal(signal.SIGINT)
+        node.communicate(timeout=120)
+    done = subprocess.run([stallscope, "report", "client.stall", "node.stall"], capture_output=True, text=True, cwd=directory)
+    expect(done.returncode == 2 and "--tcp PORT" in done.stderr, f"{done}")
+    nobody = subprocess.run([stallscope, "diagnose", "--tcp", "7"], capture_output=True, text=True, cwd=directory)
+    expect(nobody.returncode == 2 and "--echo-id" in nobody.stderr, f"{nobody}")
+    return done.stderr.strip()
 
 
 # The arguments are: -- HOST COMMAND. As sshd does, a shell runs the command.
@@ -154,7 +177,7 @@ def main():
     if subprocess.run([stallscope, "doctor"], capture_output=True).returncode == 2:
         print("cannot run: the doctor finds this kernel not observable")
         return CANNOT_RUN
-    for check in (check_by_hand, check_through_ssh):
+    for check in (check_by_hand, check_by_hand_with_syns, check_other_kinds_of_probes, check_through_ssh):
         with tempfile.TemporaryDirectory(prefix="stallscope-test-") as directory:
             print(f"{check.__name__}: {check(stallscope, directory)}", flush=True)
     return 0
