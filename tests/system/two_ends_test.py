@@ -10,8 +10,11 @@ Needs root, two CPUs and a kernel that the doctor calls ready. Exits with 77 and
 import json
 import os
 import pathlib
+import pwd
 import re
+import shutil
 import signal
+import socket
 import sqlite3
 import stat
 import subprocess
@@ -169,6 +172,56 @@ def check_through_ssh(stallscope, directory):
     return check_report(json.loads(done.stdout), done.stderr, truths, pathlib.Path(directory, "client.stall"))
 
 
+class SshServer:
+    """A real one, on loopback, for root's files in a directory of our own, which only it sees there."""
+
+    def __init__(self, directory):
+        self.home = pathlib.Path(directory, "home")
+        keys = self.home / ".ssh"
+        keys.mkdir(parents=True)
+        for path in (self.home, keys):
+            path.chmod(0o700)
+        self.identity = pathlib.Path(directory, "identity")
+        host_key = pathlib.Path(directory, "host_key")
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", self.identity], check=True)
+        subprocess.run(["dropbearkey", "-t", "ed25519", "-f", host_key], check=True, capture_output=True)
+        (keys / "authorized_keys").write_text(self.identity.with_suffix(".pub").read_text())
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        serve = 'mount --bind "$1" "$2" && exec dropbear -F -E -s -p "127.0.0.1:$3" -r "$4" -P "$5"'
+        self.process = subprocess.Popen(["unshare", "--mount", "sh", "-c", serve, "sh", self.home, pwd.getpwuid(0).pw_dir, str(self.port),
+                                         host_key, pathlib.Path(directory, "pid")], stderr=subprocess.PIPE, text=True)
+        self.client = pathlib.Path(directory, "ssh")
+        self.client.write_text(f"""#!/bin/sh
+exec {shutil.which("ssh")} -F none -p {self.port} -i {self.identity} -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=no \
+  -o UserKnownHostsFile={directory}/known -o LogLevel=ERROR "$@"
+""")
+        self.client.chmod(0o700)
+
+    def __enter__(self):
+        # It says so when it listens.
+        line = self.process.stderr.readline()
+        while line and "Not backgrounding" not in line:
+            line = self.process.stderr.readline()
+        expect(line, "the ssh server does not start")
+        return self
+
+    def __exit__(self, *_):
+        self.process.terminate()
+        self.process.communicate(timeout=60)
+
+
+def check_through_a_real_ssh(stallscope, directory):
+    with SshServer(directory) as server, Lab(stallscope) as lab:
+        environment = {**os.environ, "PATH": f"{directory}:{os.environ['PATH']}"}
+        done = probe(stallscope, directory, "--json", "--tcp", "7", "--node", "ssh:127.0.0.1", "--node-copy", environment=environment)
+        truths = lab.stop()
+        left = [path.name for path in server.home.iterdir() if path.name != ".ssh"]
+    expect(not left, f"left on the node: {left}")
+    return check_report(json.loads(done.stdout), done.stderr, truths, pathlib.Path(directory, "client.stall"))
+
+
 def main():
     stallscope = os.path.abspath(sys.argv[1])
     if os.geteuid() != 0 or os.cpu_count() < 2:
@@ -177,7 +230,7 @@ def main():
     if subprocess.run([stallscope, "doctor"], capture_output=True).returncode == 2:
         print("cannot run: the doctor finds this kernel not observable")
         return CANNOT_RUN
-    for check in (check_by_hand, check_by_hand_with_syns, check_other_kinds_of_probes, check_through_ssh):
+    for check in (check_by_hand, check_by_hand_with_syns, check_other_kinds_of_probes, check_through_ssh, check_through_a_real_ssh):
         with tempfile.TemporaryDirectory(prefix="stallscope-test-") as directory:
             print(f"{check.__name__}: {check(stallscope, directory)}", flush=True)
     return 0
