@@ -164,7 +164,7 @@ std::string verdict_sentence(const StalledQueues& host) {
   if (!names_groups(host)) {
     const bool refuted = check.agreement == rss::Agreement::refuted;
     return fmt::format("No queue is named: {}.{}", check.why,
-                       refuted ? " Key, number of queues, hashed fields or host (--rss-host) are not those of the queue that stood "
+                       refuted ? " Key, number of queues, hashed fields or host are not those of the queue that stood "
                                  "still, or a filter steers packets past the table."
                                : "");
   }

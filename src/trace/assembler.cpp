@@ -3,11 +3,14 @@
 
 #include <algorithm>
 #include <cstring>
+#include <iterator>
+#include <map>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "evidence/syscalls.h"
 
@@ -65,6 +68,26 @@ std::span<const std::uint64_t> first_of(const __u64 (&addresses)[size], std::siz
 
 std::span<const std::uint64_t> addresses_of(const trace_task& task) {
   return first_of(task.stack, task.stack_bytes > 0 ? static_cast<std::size_t>(task.stack_bytes) / sizeof(std::uint64_t) : 0);
+}
+
+/// Of the samples of one thread in one system call, the middle one whose stack is whole. The kernel's unwinder loses its way at
+/// some instructions, in a retpoline's thunk for one, and what it gives then ends early; whole stacks all end where the thread came
+/// in.
+const trace_sample* middle_of_whole(const std::vector<const trace_sample*>& samples) {
+  const auto outermost = [](const trace_sample* sample) {
+    const std::span<const std::uint64_t> addresses = addresses_of(sample->task);
+    return addresses.empty() ? 0 : addresses.back();
+  };
+  std::map<std::uint64_t, std::size_t> counts;
+  for (const trace_sample* sample : samples) {
+    ++counts[outermost(sample)];
+  }
+  const auto usual =
+      std::max_element(counts.begin(), counts.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  std::vector<const trace_sample*> whole;
+  std::copy_if(samples.begin(), samples.end(), std::back_inserter(whole),
+               [&](const trace_sample* sample) { return outermost(sample) == usual->first; });
+  return whole[whole.size() / 2];
 }
 
 bool is_idle(const trace_task& task) {
@@ -340,7 +363,7 @@ base::Status WaitAssembler::add_sampled_occupants(const CpuState& cpu, WaitRecor
     }
   }
   for (const auto& [key, samples] : groups) {
-    const trace_task& task = samples[samples.size() / 2]->task;
+    const trace_task& task = middle_of_whole(samples)->task;
     base::Result<Occupant> found = occupant(task, plain_stack(addresses_of(task), lookup_));
     if (!found) {
       return found.error();

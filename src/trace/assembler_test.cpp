@@ -116,6 +116,28 @@ TEST_F(AssemblerTest, KeepsWhatAnotherCpuSawWhileInterruptsWereOff) {
   EXPECT_EQ(record.occupants.front().sample_count, 0) << "who held it is known by the end of the wait";
 }
 
+TEST_F(AssemblerTest, ShowsAWholeStackWhereTheUnwinderLostItsWayInTheMiddleOne) {
+  const auto sample = [&](std::int64_t time_ns, const std::vector<std::string>& functions) {
+    trace_sample taken{};
+    taken.kind = TRACE_SAMPLE;
+    taken.time_ns = static_cast<__u64>(time_ns);
+    taken.preempt_count = -1;
+    taken.from_nmi = 1;
+    taken.task = task(4121, "cadvisor", functions);
+    feed(taken);
+  };
+  feed(wait(TRACE_IRQS_OFF, 1000 * ms, 1100 * ms, task(4121, "cadvisor", reading_stack)));
+  sample(1020 * ms, {"css_rstat_flush", "ksys_read", "do_syscall_64"});
+  sample(1040 * ms, {"__pi___x86_indirect_thunk_rax"});
+  sample(1060 * ms, {"mem_cgroup_css_rstat_flush", "css_rstat_flush", "ksys_read", "do_syscall_64"});
+
+  const evidence::WaitRecord record = only_wait();
+  ASSERT_EQ(record.occupants.size(), 1U);
+  EXPECT_EQ(record.occupants.front().sample_count, 3) << "it is a sample of the thread all the same";
+  EXPECT_EQ(record.occupants.front().held_ns, 100 * ms);
+  EXPECT_EQ(sink.stacks.at(static_cast<std::size_t>(record.occupants.front().stack_id) - 1).back(), "do_syscall_64");
+}
+
 TEST_F(AssemblerTest, PrefersWhatTheHardwareSampledWhileInterruptsWereOff) {
   const auto sample = [&](std::int64_t time_ns, bool from_nmi, const std::string& function) {
     trace_sample taken{};
