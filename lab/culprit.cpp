@@ -101,6 +101,12 @@ Status relay(ChildProcess& child, const CulpritPlan& plan, StopSignals& stop, co
   bool stopping = false;
   std::string line;
   while (true) {
+    // Not only where the wait for a line is woken: a stop may also have come, and been taken note of, while a line was written.
+    if (!stopping && stop.requested()) {
+      stopping = true;
+      child.ask_to_stop();
+      deadline_ns = base::monotonic_ns() + stop_bound_ns;
+    }
     switch (child.next_line(line, stopping ? -1 : stop.fd(), deadline_ns)) {
       case ChildProcess::Event::line:
         ++lines_count;
@@ -109,9 +115,6 @@ Status relay(ChildProcess& child, const CulpritPlan& plan, StopSignals& stop, co
         }
         break;
       case ChildProcess::Event::woken:
-        stopping = stop.requested();
-        child.ask_to_stop();
-        deadline_ns = base::monotonic_ns() + stop_bound_ns;
         break;
       case ChildProcess::Event::timeout:
         return Error{"stop", "the process that causes the fault", "it did not end in time", ""};

@@ -96,6 +96,26 @@ TEST_F(LabCommand, ASignalWhileItReadsEndsItInOrder) {
   expect_all_gone();
 }
 
+TEST_F(LabCommand, AStopThatComesWhileALineIsWrittenIsObeyed) {
+  LabProcess run({"run", "irq-off-section", "--cpu", "0", "--length", "1ms", "--period", "20ms", "--for", "60s"});
+  ASSERT_TRUE(run.next());
+  run.take_one_line_at_a_time();
+  // A line is unread, so that the next one, which comes 20 ms later, waits to be written.
+  constexpr int ten_periods_ms = 200;
+  int unread_bytes = 0;
+  int unchanged_ms = 0;
+  ASSERT_TRUE(eventually([&] {
+    const int before = std::exchange(unread_bytes, run.unread_bytes());
+    unchanged_ms = unread_bytes > 0 && unread_bytes == before ? unchanged_ms + 1 : 0;
+    return unchanged_ms > ten_periods_ms;
+  }));
+  run.signal(SIGTERM);
+  ASSERT_TRUE(eventually([&] { return !run.has_pending(SIGTERM); }));
+  // Forgotten, it would go on for as long as it was to run.
+  EXPECT_LT(run.rest().size(), 1'500U);
+  EXPECT_EQ(run.exit_status(), exit_clean);
+}
+
 TEST_F(LabCommand, TheNextRunRemovesWhatAKilledOneLeft) {
   {
     LabProcess lab(small_run("60s"));

@@ -5,6 +5,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,6 +19,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -84,6 +86,29 @@ class LabProcess {
       line += c;
     }
     return std::nullopt;
+  }
+  /// The ground truth is written only while none of it is unread.
+  void take_one_line_at_a_time() const {
+    constexpr int one_page = 4096;
+    EXPECT_EQ(::fcntl(out_.get(), F_SETPIPE_SZ, one_page), one_page);
+  }
+  /// Whether a signal was sent that it has not taken yet.
+  [[nodiscard]] bool has_pending(int number) const {
+    constexpr std::string_view label = "ShdPnd:\t";
+    std::ifstream status("/proc/" + std::to_string(pid_) + "/status");
+    for (std::string line; std::getline(status, line);) {
+      if (line.starts_with(label)) {
+        constexpr int hexadecimal = 16;
+        return ((std::stoull(line.substr(label.size()), nullptr, hexadecimal) >> static_cast<unsigned>(number - 1)) & 1U) != 0;
+      }
+    }
+    ADD_FAILURE() << "the process is gone";
+    return false;
+  }
+  [[nodiscard]] int unread_bytes() const {
+    int count = 0;
+    EXPECT_EQ(::ioctl(out_.get(), FIONREAD, &count), 0);
+    return count;
   }
   std::vector<json> rest() {
     std::vector<json> lines;

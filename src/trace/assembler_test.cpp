@@ -58,6 +58,16 @@ class AssemblerTest : public testing::Test {
   void feed(const T& record) {
     ASSERT_TRUE(assembler.on_record(&record, sizeof(record)));
   }
+  /// Of "cadvisor", while interrupts were off.
+  void feed_sample(std::int64_t time_ns, bool from_nmi, const std::vector<std::string>& functions) {
+    trace_sample taken{};
+    taken.kind = TRACE_SAMPLE;
+    taken.time_ns = static_cast<__u64>(time_ns);
+    taken.preempt_count = -1;
+    taken.from_nmi = from_nmi ? 1 : 0;
+    taken.task = task(4121, "cadvisor", functions);
+    feed(taken);
+  }
   void feed_steal(std::int64_t stolen_ns) {
     trace_steal steal{};
     steal.kind = TRACE_STEAL;
@@ -117,19 +127,10 @@ TEST_F(AssemblerTest, KeepsWhatAnotherCpuSawWhileInterruptsWereOff) {
 }
 
 TEST_F(AssemblerTest, ShowsAWholeStackWhereTheUnwinderLostItsWayInTheMiddleOne) {
-  const auto sample = [&](std::int64_t time_ns, const std::vector<std::string>& functions) {
-    trace_sample taken{};
-    taken.kind = TRACE_SAMPLE;
-    taken.time_ns = static_cast<__u64>(time_ns);
-    taken.preempt_count = -1;
-    taken.from_nmi = 1;
-    taken.task = task(4121, "cadvisor", functions);
-    feed(taken);
-  };
   feed(wait(TRACE_IRQS_OFF, 1000 * ms, 1100 * ms, task(4121, "cadvisor", reading_stack)));
-  sample(1020 * ms, {"css_rstat_flush", "ksys_read", "do_syscall_64"});
-  sample(1040 * ms, {"__pi___x86_indirect_thunk_rax"});
-  sample(1060 * ms, {"mem_cgroup_css_rstat_flush", "css_rstat_flush", "ksys_read", "do_syscall_64"});
+  feed_sample(1020 * ms, true, {"css_rstat_flush", "ksys_read", "do_syscall_64"});
+  feed_sample(1040 * ms, true, {"__pi___x86_indirect_thunk_rax"});
+  feed_sample(1060 * ms, true, {"mem_cgroup_css_rstat_flush", "css_rstat_flush", "ksys_read", "do_syscall_64"});
 
   const evidence::WaitRecord record = only_wait();
   ASSERT_EQ(record.occupants.size(), 1U);
@@ -139,19 +140,10 @@ TEST_F(AssemblerTest, ShowsAWholeStackWhereTheUnwinderLostItsWayInTheMiddleOne) 
 }
 
 TEST_F(AssemblerTest, PrefersWhatTheHardwareSampledWhileInterruptsWereOff) {
-  const auto sample = [&](std::int64_t time_ns, bool from_nmi, const std::string& function) {
-    trace_sample taken{};
-    taken.kind = TRACE_SAMPLE;
-    taken.time_ns = static_cast<__u64>(time_ns);
-    taken.preempt_count = -1;
-    taken.from_nmi = from_nmi ? 1 : 0;
-    taken.task = task(4121, "cadvisor", {function, "ksys_read", "do_syscall_64"});
-    feed(taken);
-  };
   feed(wait(TRACE_IRQS_OFF, 1000 * ms, 1100 * ms, task(4121, "cadvisor", reading_stack)));
-  sample(1000 * ms, false, "vfs_read");  // by the clock, at the edge: of before
-  sample(1030 * ms, true, "mem_cgroup_css_rstat_flush");
-  sample(1060 * ms, true, "mem_cgroup_css_rstat_flush");
+  feed_sample(1000 * ms, false, {"vfs_read", "ksys_read", "do_syscall_64"});  // by the clock, at the edge: of before
+  feed_sample(1030 * ms, true, {"mem_cgroup_css_rstat_flush", "ksys_read", "do_syscall_64"});
+  feed_sample(1060 * ms, true, {"mem_cgroup_css_rstat_flush", "ksys_read", "do_syscall_64"});
 
   const evidence::WaitRecord record = only_wait();
   ASSERT_EQ(record.occupants.size(), 1U);
