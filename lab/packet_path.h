@@ -39,7 +39,8 @@ inline constexpr std::string_view receiving_device = "lab1";
 /// Moves the calling thread into one of the two.
 [[nodiscard]] base::Status enter_netns(const base::OwnedFd& netns);
 
-/// Sends one packet and waits until it can be read. The times of both: what lies between them, the work of receiving was.
+/// Sends one packet and waits until it can be read. The times of both: what lies between them, the work of receiving was. Where it
+/// was not received within the sending, the stall names no process.
 [[nodiscard]] base::Result<Stall> pass_packet(const PacketPath& path);
 
 /// The same through a BPF program that writes down when it began and ended with the packet: those times.

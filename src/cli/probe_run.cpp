@@ -157,7 +157,7 @@ probe::ProbeLoad load_of(const std::vector<probe::ProbeTarget>& targets, const p
   }
   constexpr double worst_of_a_thousand = 0.999;
   load.own_lateness_p999_ns = board.own_lateness().quantile_ns(worst_of_a_thousand);
-  load.realtime = summary.realtime;
+  load.preferred = summary.preferred;
   return load;
 }
 

@@ -172,12 +172,12 @@ constexpr std::array<Check, 9> checks = {{
        if (load.own_lateness_p999_ns < matters_ns) {
          return std::nullopt;
        }
-       return fmt::format(
-           "its 99.9th percentile left {} late{}{}; answers are timed by the kernel and not affected.",
-           format_duration(load.own_lateness_p999_ns), load.realtime ? "" : " without real-time priority (CAP_SYS_NICE)",
-           facts.increase("cpu.run_delay_ns") > 0
-               ? fmt::format(", runnable and not running for {} in all", format_duration(facts.increase("cpu.run_delay_ns")))
-               : "");
+       return fmt::format("its 99.9th percentile left {} late{}{}; answers are timed by the kernel and not affected.",
+                          format_duration(load.own_lateness_p999_ns),
+                          load.preferred ? "" : " without the priority that it asks for (CAP_SYS_NICE)",
+                          facts.increase("cpu.run_delay_ns") > 0 ? fmt::format(", runnable and not running for {} in all",
+                                                                               format_duration(facts.increase("cpu.run_delay_ns")))
+                                                                 : "");
      }},
     {"answers are stamped before they wait",
      [](const Facts& facts, const ProbeLoad& /*load*/) -> Consequence {

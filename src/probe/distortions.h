@@ -32,7 +32,8 @@ struct ProbeLoad {
   std::int64_t lost = 0;
   std::int64_t icmp_errors = 0;
   std::int64_t own_lateness_p999_ns = 0;
-  bool realtime = false;
+  /// Whether the prober had the priority that it asked for.
+  bool preferred = false;
 };
 
 struct Distortion {

@@ -11,7 +11,8 @@ namespace stallscope::probe {
 std::int64_t ProbeSchedule::offset_ns(std::int64_t sequence) const {
   const std::int64_t round = sequence / target_count;
   const std::int64_t turn = sequence % target_count;
-  return (round * interval_ns) + (turn * interval_ns / target_count);
+  const std::int64_t turn_ns = turn * interval_ns / target_count;
+  return (round * interval_ns) + turn_ns - (turn_ns % grid_ns);
 }
 
 std::int64_t ProbeSchedule::due_count(std::int64_t elapsed_ns) const {
@@ -19,9 +20,10 @@ std::int64_t ProbeSchedule::due_count(std::int64_t elapsed_ns) const {
     return 0;
   }
   const std::int64_t round = elapsed_ns / interval_ns;
-  // The greatest turn with turn * interval / targets <= rest, where the division rounds down.
+  // The greatest turn with turn * interval / targets within the steps of the grid that have begun, where the division rounds down.
   const std::int64_t rest_ns = elapsed_ns % interval_ns;
-  const std::int64_t turn = std::min(target_count - 1, (((rest_ns + 1) * target_count) - 1) / interval_ns);
+  const std::int64_t begun_ns = rest_ns - (rest_ns % grid_ns) + grid_ns;
+  const std::int64_t turn = std::min(target_count - 1, ((begun_ns * target_count) - 1) / interval_ns);
   if (round > count / target_count) {
     return count;
   }

@@ -17,6 +17,8 @@ struct ProbeSchedule {
   std::int64_t interval_ns = 0;
   std::int64_t count = 0;
   std::int64_t target_count = 1;
+  /// Targets whose turns come within one step of this are due together, at its beginning.
+  std::int64_t grid_ns = 1;
 
   /// When probe `sequence` is due, after the start.
   [[nodiscard]] std::int64_t offset_ns(std::int64_t sequence) const;

@@ -27,14 +27,25 @@ TEST(ProbeSchedule, SpreadsTargetsEvenlyOverTheInterval) {
 
 TEST(ProbeSchedule, CountsWhatIsDueAsTheOffsetsSay) {
   for (const std::int64_t target_count : {1, 2, 3, 7, 64}) {
-    const ProbeSchedule schedule{.interval_ns = 25, .count = 150, .target_count = target_count};
-    for (std::int64_t elapsed_ns = -1; elapsed_ns < 4'000; ++elapsed_ns) {
-      std::int64_t due = 0;
-      while (due < schedule.count && schedule.offset_ns(due) <= elapsed_ns) {
-        ++due;
+    for (const std::int64_t grid_ns : {1, 2, 7, 25}) {
+      const ProbeSchedule schedule{.interval_ns = 25, .count = 150, .target_count = target_count, .grid_ns = grid_ns};
+      for (std::int64_t elapsed_ns = -1; elapsed_ns < 4'000; ++elapsed_ns) {
+        std::int64_t due = 0;
+        while (due < schedule.count && schedule.offset_ns(due) <= elapsed_ns) {
+          ++due;
+        }
+        ASSERT_EQ(schedule.due_count(elapsed_ns), due)
+            << target_count << " targets in steps of " << grid_ns << " after " << elapsed_ns;
       }
-      ASSERT_EQ(schedule.due_count(elapsed_ns), due) << target_count << " targets after " << elapsed_ns;
     }
+  }
+}
+
+TEST(ProbeSchedule, SendsToSeveralTargetsAtATimeOnAGrid) {
+  const ProbeSchedule schedule{.interval_ns = 12, .count = 12, .target_count = 6, .grid_ns = 4};
+  const std::vector<std::int64_t> expected = {0, 0, 4, 4, 8, 8, 12, 12, 16, 16, 20, 20};
+  for (std::size_t i = 0; i < expected.size(); ++i) {
+    EXPECT_EQ(schedule.offset_ns(static_cast<std::int64_t>(i)), expected[i]);
   }
 }
 

@@ -35,6 +35,16 @@ bool is_connection(ProbeKind kind) {
   return kind == ProbeKind::tcp_connect || kind == ProbeKind::http_get;
 }
 
+/// Where a probe of some target is due so often that waking up costs more than sending, several are sent at a time: of each target
+/// still one an interval, at the time that is intended for it.
+std::int64_t grid_of(const ProbeSchedule& schedule) {
+  constexpr std::int64_t rare_ns = 500 * base::ns_per_us;
+  constexpr std::int64_t longest_ns = base::ns_per_ms;
+  constexpr std::int64_t steps_per_interval = 10;
+  const bool rare = schedule.target_count == 1 || schedule.interval_ns / schedule.target_count >= rare_ns;
+  return rare ? 1 : std::clamp<std::int64_t>(schedule.interval_ns / steps_per_interval, 1, longest_ns);
+}
+
 std::optional<base::Error> out_of_bounds(const ProberOptions& options) {
   if (options.targets.empty() || options.targets.size() > ProberOptions::most_targets) {
     return base::Error{"probe", fmt::format("{} targets", options.targets.size()),
@@ -261,6 +271,7 @@ base::Result<Prober> Prober::open(ProberOptions options) {
     return *std::move(refusal);
   }
   ProbeSchedule schedule{.interval_ns = options.interval_ns, .target_count = static_cast<std::int64_t>(options.targets.size())};
+  schedule.grid_ns = grid_of(schedule);
   schedule.count = std::max<std::int64_t>(1, options.duration_ns / options.interval_ns) * schedule.target_count;
   std::shared_ptr<NetworkNamespace> netns;
   if (!options.netns.empty()) {

@@ -97,6 +97,8 @@ struct ProberSummary {
   std::vector<std::int64_t> duplicates;
   /// Whether the prober had real-time priority; without it, ordinary tasks could make it late.
   bool realtime = false;
+  /// Whether it had the priority that it asked for: real-time, or, where it never sleeps, the highest ordinary one.
+  bool preferred = false;
   std::int64_t cpu_moves = 0;
   std::int64_t clock_steps = 0;
   std::int64_t replaced_timestamps = 0;
@@ -118,9 +120,10 @@ struct ProbeBatch {
 /// own lateness.
 using ProbeBatchSink = std::function<void(const ProbeBatch&)>;
 
-/// Probes of any kind to many targets at a constant rate. They are sent on an absolute schedule, spread evenly over the targets,
-/// and scored from their intended time, so that a late sender or a slow answer delays or hides no other probe (no coordinated
-/// omission). Packets are timed by the kernel when they leave and when their answer arrives.
+/// Probes of any kind to many targets at a constant rate. They are sent on an absolute schedule, spread evenly over the targets
+/// (to the millisecond, where more than 2,000/s are sent), and scored from their intended time, so that a late sender or a slow
+/// answer delays or hides no other probe (no coordinated omission). Packets are timed by the kernel when they leave and when their
+/// answer arrives.
 class Prober {
  public:
   /// Blocks for microseconds per target; probes nothing yet. Refuses what is out of bounds, targets without route, broadcast and

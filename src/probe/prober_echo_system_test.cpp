@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <linux/capability.h>
 #include <sched.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -341,9 +342,10 @@ TEST(SenderThread, AvoidsACpuAndGivesTheAffinityBack) {
     }
   }
   {
-    base::Result<SenderThread> thread = SenderThread::tune(std::nullopt);
+    base::Result<SenderThread> thread = SenderThread::tune(std::nullopt, Sleep::between_probes);
     ASSERT_TRUE(thread);
     EXPECT_TRUE(thread->realtime());
+    EXPECT_TRUE(thread->preferred());
     for (const std::int32_t cpu : allowed) {
       EXPECT_TRUE(thread->avoid(cpu));
       const cpu_set_t now = cpus();
@@ -356,10 +358,23 @@ TEST(SenderThread, AvoidsACpuAndGivesTheAffinityBack) {
   EXPECT_TRUE(CPU_EQUAL(&restored, &original));
   EXPECT_EQ(sched_getscheduler(0), SCHED_OTHER);
 
-  base::Result<SenderThread> pinned = SenderThread::tune(allowed.front());
+  base::Result<SenderThread> pinned = SenderThread::tune(allowed.front(), Sleep::between_probes);
   ASSERT_TRUE(pinned);
   EXPECT_EQ(sched_getcpu(), allowed.front());
   EXPECT_FALSE(pinned->avoid(allowed.front()));
+}
+
+TEST(SenderThread, ThatNeverSleepsIsNotRealTimeSoThatTheKernelDoesNotStopIt) {
+  const int nice_before = getpriority(PRIO_PROCESS, 0);
+  {
+    base::Result<SenderThread> thread = SenderThread::tune(std::nullopt, Sleep::never);
+    ASSERT_TRUE(thread);
+    EXPECT_FALSE(thread->realtime());
+    EXPECT_TRUE(thread->preferred());
+    EXPECT_EQ(sched_getscheduler(0), SCHED_OTHER);
+    EXPECT_EQ(getpriority(PRIO_PROCESS, 0), -20);
+  }
+  EXPECT_EQ(getpriority(PRIO_PROCESS, 0), nice_before);
 }
 
 }  // namespace

@@ -105,6 +105,7 @@ class ProberRun {
       summary_.errors.push_back({error.icmp, error.text(), error.reporter, error.count});
     }
     summary_.realtime = thread_.realtime();
+    summary_.preferred = thread_.preferred();
     summary_.clock_steps = clock_.steps();
     summary_.replaced_timestamps = clock_.replaced();
     summary_.ports_freed_early = state_.tcp_ports ? state_.tcp_ports->freed_early_count() : 0;
@@ -480,7 +481,12 @@ class ProberRun {
 }  // namespace
 
 base::Result<ProberSummary> run_prober(Prober::State& state, const std::stop_token& stop, const ProbeBatchSink& sink) {
-  base::Result<SenderThread> thread = SenderThread::tune(state.options.cpu);
+  // Waking up takes about as long: at such rates there is no time to sleep.
+  constexpr std::int64_t shortest_sleep_ns = 25 * base::ns_per_us;
+  const ProbeSchedule& schedule = state.schedule;
+  const bool sleeps =
+      !state.options.busy_poll && std::max(schedule.grid_ns, schedule.interval_ns / schedule.target_count) > shortest_sleep_ns;
+  base::Result<SenderThread> thread = SenderThread::tune(state.options.cpu, sleeps ? Sleep::between_probes : Sleep::never);
   if (!thread) {
     return thread.error();
   }

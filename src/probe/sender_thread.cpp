@@ -3,6 +3,7 @@
 
 #include <fmt/format.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 
 #include <cerrno>
 #include <utility>
@@ -33,7 +34,7 @@ void remove(cpu_set_t& cpus, std::int32_t cpu) {
 
 }  // namespace
 
-base::Result<SenderThread> SenderThread::tune(std::optional<std::int32_t> cpu) {
+base::Result<SenderThread> SenderThread::tune(std::optional<std::int32_t> cpu, Sleep sleep) {
   SenderThread thread;
   if (sched_getaffinity(0, sizeof thread.original_, &thread.original_) != 0) {
     return base::errno_error("read", "the CPUs this thread may use", errno);
@@ -42,6 +43,7 @@ base::Result<SenderThread> SenderThread::tune(std::optional<std::int32_t> cpu) {
   thread.original_policy_ = sched_getscheduler(0);
   sched_getparam(0, &thread.original_priority_);
   thread.original_timer_slack_ns_ = prctl(PR_GET_TIMERSLACK);
+  thread.original_nice_ = getpriority(PRIO_PROCESS, 0);
   if (cpu) {
     if (!contains(thread.allowed_, *cpu) || !set_cpus(only(*cpu))) {
       return base::Error{"probe from", fmt::format("CPU {}", *cpu),
@@ -52,9 +54,15 @@ base::Result<SenderThread> SenderThread::tune(std::optional<std::int32_t> cpu) {
   }
   constexpr unsigned long shortest_slack_ns = 1;  // 0 would mean the default, 50 us
   static_cast<void>(prctl(PR_SET_TIMERSLACK, shortest_slack_ns));
+  if (sleep == Sleep::never) {
+    constexpr int highest_nice = -20;
+    thread.preferred_ = setpriority(PRIO_PROCESS, 0, highest_nice) == 0;
+    return thread;
+  }
   // The lowest real-time priority is above every ordinary task and below everything that was made real-time on purpose.
   const sched_param lowest{.sched_priority = 1};
   thread.realtime_ = sched_setscheduler(0, SCHED_FIFO | SCHED_RESET_ON_FORK, &lowest) == 0;
+  thread.preferred_ = thread.realtime_;
   return thread;
 }
 
@@ -65,7 +73,9 @@ SenderThread::SenderThread(SenderThread&& other) noexcept
       original_priority_(other.original_priority_),
       original_timer_slack_ns_(other.original_timer_slack_ns_),
       pinned_(other.pinned_),
+      original_nice_(other.original_nice_),
       realtime_(other.realtime_),
+      preferred_(other.preferred_),
       owner_(std::exchange(other.owner_, false)) {}
 
 SenderThread::~SenderThread() {
@@ -73,6 +83,8 @@ SenderThread::~SenderThread() {
     return;
   }
   static_cast<void>(sched_setscheduler(0, original_policy_, &original_priority_));
+  // Of this thread: Linux keeps it for each.
+  static_cast<void>(setpriority(PRIO_PROCESS, 0, original_nice_));
   static_cast<void>(prctl(PR_SET_TIMERSLACK, static_cast<unsigned long>(original_timer_slack_ns_)));
   static_cast<void>(set_cpus(original_));
 }
