@@ -24,7 +24,8 @@ using evidence::PacketLeg;
 using evidence::PacketRecord;
 using evidence::ProbeRecord;
 
-/// The sequence of an echo request has 16 bits, and of a SYN's mark as many are kept, so a node that began to record later counts from another multiple of this.
+/// The sequence of an echo request has 16 bits, and of a SYN's mark as many are kept, so a node that began to record later counts
+/// from another multiple of this.
 constexpr std::int64_t wire_sequences = 65'536;
 /// A day at the highest rate there is (10,000/s) has 13,184 times as many.
 constexpr std::int64_t last_wire_wraps = 16'384;

@@ -20,9 +20,9 @@ struct TwoEnds {
   std::int64_t probe_count = 0;
 };
 
-/// Joins by sequence: `node` must have watched the echo identifier that `prober` used (`diagnose --echo-id`, of SYNs with --tcp). The prober's own
-/// waits are left out, and a gap says so. Errors: a bundle has no probes, the other saw none of them, or their clocks contradict
-/// each other, as those of two different sessions do.
+/// Joins by sequence: `node` must have watched the echo identifier that `prober` used (`diagnose --echo-id`, of SYNs with --tcp).
+/// The prober's own waits are left out, and a gap says so. Errors: a bundle has no probes, the other saw none of them, or their
+/// clocks contradict each other, as those of two different sessions do.
 [[nodiscard]] base::Result<TwoEnds> join_two_ends(const evidence::Evidence& prober, evidence::Evidence node);
 
 }  // namespace stallscope::join
