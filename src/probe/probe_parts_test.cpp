@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The small pure parts of the prober: source ports, rate limit, score board, HTTP reader, distortions.
+// The small pure parts of the prober: source ports, rate limit, score board, errors, HTTP reader, distortions.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -15,6 +15,7 @@
 #include "base/units.h"
 #include "host/fake_tree.h"
 #include "probe/distortions.h"
+#include "probe/error_counts.h"
 #include "probe/http_reader.h"
 #include "probe/rate_limiter.h"
 #include "probe/resent_answer.h"
@@ -162,6 +163,28 @@ HttpReader::State read_in_pieces(HttpReader& reader, const std::string& text, st
     reader.take(std::as_bytes(std::span(part)));
   }
   return reader.state();
+}
+
+TEST(ErrorCounts, TellKindsApartAndTheLastStandsForThoseThatAreTooMany) {
+  ErrorCounts counts;
+  for (int number = 1; number <= 20; ++number) {
+    counts.add({.error_number = number});
+    counts.add({.error_number = number});
+  }
+  counts.add({.icmp = true, .type = 3, .code = 1});
+  const std::vector<ProbeErrorCount> all = counts.all();
+  ASSERT_EQ(all.size(), 16U);
+  EXPECT_EQ(all.front().count, 2);
+  EXPECT_FALSE(all.front().icmp);
+  EXPECT_EQ(all.back().count, 2 + (4 * 2) + 1);
+
+  ErrorCounts reported;
+  reported.add({.icmp = true, .type = 3, .code = 1, .reporter = {.family = AF_INET, .port = 1}});
+  reported.add({.icmp = true, .type = 3, .code = 1, .reporter = {.family = AF_INET, .port = 2}});
+  reported.add({.icmp = true, .type = 3, .code = 3});
+  ASSERT_EQ(reported.all().size(), 2U);
+  EXPECT_EQ(reported.all().front().reporter.port, 2) << "the last that reported it";
+  EXPECT_THAT(reported.all().front().what, HasSubstr("unreachable"));
 }
 
 TEST(HttpReader, EndsWhereTheLengthSaysInWhateverPiecesItComes) {

@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/units.h"
 #include "probe/echo_packet.h"
+#include "probe/error_counts.h"
 #include "probe/prober_state.h"
 #include "probe/receive_clock.h"
 #include "probe/sender_thread.h"
@@ -39,8 +40,6 @@ constexpr std::int64_t timed_sleep_ns = 2 * base::ns_per_ms;
 /// After a stop request: no longer than this for what is outstanding.
 constexpr std::int64_t stop_grace_ns = base::ns_per_s;
 constexpr std::int64_t grace_limit_ns = 3 * base::ns_per_s;
-/// Kinds of errors told apart. Further kinds are added to the last.
-constexpr std::size_t most_error_kinds = 16;
 
 /// One run of a prober.
 class ProberRun {
@@ -48,7 +47,6 @@ class ProberRun {
   ProberRun(Prober::State& state, SenderThread& thread, const ProbeBatchSink& sink)
       : state_(state), session_(state.session), thread_(thread), sink_(sink) {
     summary_.duplicates.resize(state.targets.size());
-    errors_.reserve(most_error_kinds);
     exchanges_.reserve(exchange_capacity);
     for (const Link& link : state_.links) {
       polled_.push_back({link.channel.fd(), POLLIN, 0});
@@ -101,9 +99,7 @@ class ProberRun {
     for (const Link& link : state_.links) {
       summary_.socket_drops += link.channel.dropped();
     }
-    for (const ErrorCount& error : errors_) {
-      summary_.errors.push_back({error.icmp, error.text(), error.reporter, error.count});
-    }
+    summary_.errors = errors_.all();
     summary_.realtime = thread_.realtime();
     summary_.preferred = thread_.preferred();
     summary_.clock_steps = clock_.steps();
@@ -119,38 +115,6 @@ class ProberRun {
   [[nodiscard]] std::int64_t end_of_wait_ns(std::int64_t timeout_ns) const {
     return state_.options.grace_ns ? grace_deadline_ns(session_, *state_.options.grace_ns, grace_limit_ns)
                                    : session_.last_sent_ns() + timeout_ns;
-  }
-
-  struct ErrorCount {
-    bool icmp = false;
-    IcmpVersion version = IcmpVersion::v4;
-    std::uint8_t type = 0;
-    std::uint8_t code = 0;
-    int error_number = 0;
-    Endpoint reporter{};
-    std::int64_t count = 0;
-
-    [[nodiscard]] bool same_kind(const ErrorCount& other) const {
-      return icmp == other.icmp && version == other.version && type == other.type && code == other.code &&
-             error_number == other.error_number;
-    }
-    [[nodiscard]] std::string text() const {
-      return icmp ? std::string(icmp_error_name(type, code, version)) : base::errno_error("", "", error_number).reason;
-    }
-  };
-
-  void count_error(const ErrorCount& error) {
-    const auto known =
-        std::find_if(errors_.begin(), errors_.end(), [&](const ErrorCount& other) { return other.same_kind(error); });
-    if (known != errors_.end()) {
-      known->reporter = error.reporter;
-      ++known->count;
-    } else if (errors_.size() < most_error_kinds) {
-      errors_.push_back(error);
-      errors_.back().count = 1;
-    } else {
-      ++errors_.back().count;
-    }
   }
 
   /// One burst at most, so that answers, the sink and a stop request get their turn.
@@ -216,7 +180,7 @@ class ProberRun {
       // An ICMP error about an earlier probe makes one send fail in its place; that is no reason to lose this probe.
       drain_errors(link);
       if (retried) {
-        count_error({.error_number = error_number});
+        errors_.add({.error_number = error_number});
         session_.send_failed();
         give_port_back(link.pending.at(first));
         ++first;
@@ -256,7 +220,7 @@ class ProberRun {
     const std::int64_t sent_ns = base::monotonic_ns();
     const int error_number = state_.connections->start(probe.sequence, target.to, state.http_request);
     if (error_number != 0) {
-      count_error({.error_number = error_number});
+      errors_.add({.error_number = error_number});
       session_.send_failed();
       return;
     }
@@ -359,7 +323,7 @@ class ProberRun {
         if (error.transmitted) {
           session_.transmitted(error.transmitted->sequence, error.transmitted->realtime_ns - offset_ns, now_ns);
         } else if (link.kind->parse_quoted(error.quoted, session_.newest_sequence())) {
-          count_error({.icmp = true,
+          errors_.add({.icmp = true,
                        .version = link.channel.family() == AF_INET6 ? IcmpVersion::v6 : IcmpVersion::v4,
                        .type = error.type,
                        .code = error.code,
@@ -383,7 +347,7 @@ class ProberRun {
       for (const FinishedConnection& connection : finished) {
         keep_phases(connection);
         if (connection.answer == evidence::AnswerKind::none) {
-          count_error({.error_number = connection.error_number});
+          errors_.add({.error_number = connection.error_number});
           continue;
         }
         session_.received(connection.sequence, connection.finished_ns, {.kind = connection.answer});
@@ -468,7 +432,7 @@ class ProberRun {
   const ProbeBatchSink& sink_;
   ProberSummary summary_;
   ReceiveClock clock_;
-  std::vector<ErrorCount> errors_;
+  ErrorCounts errors_;
   std::vector<evidence::HttpRecord> exchanges_;
   std::vector<pollfd> polled_;
   bool stopped_ = false;
