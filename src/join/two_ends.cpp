@@ -57,6 +57,13 @@ std::int64_t wall_offset_ns(const evidence::RunRecord& run) {
   return std::clamp(run.realtime_offset_ns, -latest_ns, 2 * latest_ns);
 }
 
+/// A node looks for one kind of probes.
+bool is_followed(const Evidence& prober) {
+  return prober.only_echoes() || std::all_of(prober.flows.begin(), prober.flows.end(), [](const evidence::FlowRecord& flow) {
+           return flow.kind == evidence::ProbeKind::tcp_syn;
+         });
+}
+
 using ProbeIndex = std::unordered_map<std::int64_t, std::size_t>;
 
 ProbeIndex by_sequence(const std::vector<ProbeRecord>& probes) {
@@ -177,8 +184,8 @@ Result<TwoEnds> join_two_ends(const Evidence& prober, Evidence node) {
     return Error{"join", "the node's bundle", "it holds probes of its own",
                  "The bundle of the probing host comes first, the node's second."};
   }
-  if (!prober.only_echoes()) {
-    return Error{"join", "the prober's bundle", "its probes are not all ICMP echoes, which are what a node follows",
+  if (!is_followed(prober)) {
+    return Error{"join", "the prober's bundle", "its probes are not all ICMP echoes or all SYNs, which are what a node follows",
                  same_session_hint};
   }
   std::erase_if(node.packets, [](const PacketRecord& packet) { return !is_usable(packet); });

@@ -190,8 +190,22 @@ TEST(TwoEnds, RefusesWhatIsNotOneSession) {
   EXPECT_THAT(session.failure(), HasSubstr("their clocks differ"));
 
   session = good;
+  session.prober.flows.emplace_back().kind = evidence::ProbeKind::icmp_echo;
   session.prober.flows.emplace_back().kind = evidence::ProbeKind::tcp_syn;
-  EXPECT_THAT(session.failure(), HasSubstr("not all ICMP echoes"));
+  EXPECT_THAT(session.failure(), HasSubstr("not all ICMP echoes or all SYNs"));
+  session.prober.flows = {{}};
+  session.prober.flows.front().kind = evidence::ProbeKind::udp_echo;
+  EXPECT_THAT(session.failure(), HasSubstr("not all ICMP echoes or all SYNs"));
+}
+
+TEST(TwoEnds, JoinsSynsFromManyPorts) {
+  Session session(200);
+  for (int port = 0; port < 3; ++port) {
+    session.prober.flows.emplace_back().kind = evidence::ProbeKind::tcp_syn;
+  }
+  const auto joined = join_two_ends(session.prober, session.node);
+  ASSERT_TRUE(joined) << joined.error().message();
+  EXPECT_EQ(joined->evidence.flows, session.prober.flows);
 }
 
 }  // namespace

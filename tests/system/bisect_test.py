@@ -359,7 +359,7 @@ def check_copied_once(overlay, path):
     """Two rungs from one host take one copy of the program there."""
     _, report = bisect(overlay.stallscope, path, "5s", "--rung", BACK.format("node7"), "--rung", "again=icmp://10.0.1.1 from ssh:node7 via node",
                        "--node-copy", environment=with_ssh(path))
-    expect({"back", "again"} <= {rung["rung"] for rung in report["rungs"]}, f"copied once: {report['rungs']}")
+    expect({"back", "again"} <= {rung["name"] for rung in report["rungs"]}, f"copied once: {report['rungs']}")
     commands = (path.parent / "commands").read_text().splitlines()
     count = {what: sum(what in command for command in commands) for what in ("cat >", " probe ", "rm -f ")}
     expect(count == {"cat >": 1, " probe ": 2, "rm -f ": 1}, f"copied once: {count}")
