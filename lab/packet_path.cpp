@@ -117,7 +117,7 @@ namespace {
 
 /// A packet is received where it was sent, within the system call, unless another CPU has just put one into the same backlog: then
 /// that CPU's interrupt begins with both, and who is interrupted by it serves them. The lab does not know who that was.
-void serve_elsewhere(Stall& stall) {
+void name_nobody(Stall& stall) {
   stall.extras = {{"pid", nullptr}, {"comm", nullptr}, {"syscall", nullptr}};
 }
 
@@ -154,7 +154,7 @@ Result<Stall> pass_packet(const PacketPath& path) {
   }
   Stall& stall = passed->stall;
   if (stall.end_ns - passed->sent_ns > passed->sent_ns - stall.start_ns) {
-    serve_elsewhere(stall);
+    name_nobody(stall);
   }
   return std::move(stall);
 }
@@ -172,7 +172,7 @@ Result<Stall> pass_packet_through(const Fault& fault, const PacketPath& path, co
   stall.start_ns = static_cast<std::int64_t>(started_ns);
   stall.end_ns = static_cast<std::int64_t>(ended_ns);
   if (stall.start_ns > passed->sent_ns) {
-    serve_elsewhere(stall);
+    name_nobody(stall);
   }
   return std::move(stall);
 }

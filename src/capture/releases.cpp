@@ -2,12 +2,12 @@
 #include "capture/releases.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 #include <utility>
 
 #include "base/units.h"
 #include "capture/exchange.h"
+#include "capture/tags.h"
 #include "shape/lateness.h"
 
 namespace stallscope::capture {
@@ -25,17 +25,6 @@ constexpr std::int64_t fewest_gaps = 100;
 constexpr std::int64_t smoothing = 64;
 /// A host that is silent before bursts for a larger part of its time is sent to in batches.
 constexpr std::int64_t batch_divisor = 5;
-/// A power of two, so that they lie in one cache line of tags.
-constexpr std::size_t places_tried = 8;
-
-/// A bit for each of the places from `tags` on that has this tag. Without branches, so that the compiler compares all at once.
-unsigned ways_with(const std::uint32_t* tags, std::uint32_t tag) {
-  unsigned ways = 0;
-  for (std::size_t way = 0; way < places_tried; ++way) {
-    ways |= (tags[way] == tag ? 1U : 0U) << way;
-  }
-  return ways;
-}
 
 std::uint32_t flow_mark(const Decoded& decoded) {
   const IpHeader& ip = decoded.inner();
@@ -54,19 +43,19 @@ ReleaseFinder::Host* ReleaseFinder::host_of(const IpHeader& ip) {
     word = load<std::uint64_t>(ip.destination) ^ (load<std::uint64_t>(ip.destination + 8) << 1U);
   }
   const std::uint64_t hash = word * 0x9e3779b97f4a7c15U;
-  const auto tag = static_cast<std::uint32_t>(hash >> 16U) | 1U;
-  const auto start = static_cast<std::size_t>(hash >> 52U) & ~(places_tried - 1);
+  const auto tag = static_cast<Tag>(hash >> 16U) | 1U;
+  const auto start = static_cast<std::size_t>(hash >> 52U) & ~(bucket_size - 1);
   for (unsigned ways = ways_with(&tags_[start], tag); ways != 0; ways &= ways - 1) {
-    Host& host = hosts_[start + static_cast<std::size_t>(std::countr_zero(ways))];
+    Host& host = hosts_[start + first_of(ways)];
     if (host.v6 == ip.v6 && std::memcmp(host.address.data(), ip.destination, ip.address_size()) == 0) {
       return &host;
     }
   }
-  const unsigned empty = ways_with(&tags_[start], 0);
+  const unsigned empty = ways_with(&tags_[start], no_tag);
   if (empty == 0) {
     return nullptr;
   }
-  const std::size_t place = start + static_cast<std::size_t>(std::countr_zero(empty));
+  const std::size_t place = start + first_of(empty);
   tags_[place] = tag;
   hosts_[place].v6 = ip.v6;
   copy_address(hosts_[place].address, ip.destination, ip.v6);

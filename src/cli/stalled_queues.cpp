@@ -217,6 +217,10 @@ StalledQueues find_stalled_queues(const TargetShape& host, const std::optional<r
   found.address = host.address;
   found.names = flow_names(host.flows);
   found.learned = learn(host.analysis, key.has_value());
+  found.one_queue_may_have_stalled =
+      std::any_of(host.analysis.episodes.begin(), host.analysis.episodes.end(), [](const shape::StallEpisode& episode) {
+        return episode.cause == shape::Cause::receive_queue || episode.cause == shape::Cause::unknown;
+      });
   if (key) {
     found.prediction = predict_groups(host, found.learned, *key);
     if (found.learned.groups.empty()) {
@@ -229,13 +233,18 @@ StalledQueues find_stalled_queues(const TargetShape& host, const std::optional<r
 std::string render_stalled_queues(const StalledQueues& host, std::size_t width) {
   const rss::LearnedQueues& learned = host.learned;
   const bool queues_held = host.prediction && host.prediction->queues_held;
-  if (learned.groups.empty() && !queues_held) {
+  const bool nothing_named = learned.groups.empty() && !queues_held;
+  if (nothing_named && !(host.prediction && host.one_queue_may_have_stalled)) {
     return {};
   }
   report::Page page(width, false);
   const std::string address = base::printable(host.address);
   const std::string head =
-      queues_held ? fmt::format("Receive queues of {} by the hash key. {}", address, held_sentence(*host.prediction->queues_held))
+      nothing_named ? fmt::format(
+                          "Receive queues of {} by the hash key. No queue is named: no flow was seen in enough stalls, and "
+                          "none of the predicted queues stood still as a whole while others passed.",
+                          address)
+      : queues_held ? fmt::format("Receive queues of {} by the hash key. {}", address, held_sentence(*host.prediction->queues_held))
       : host.prediction
           ? fmt::format("Receive queues of {} by the hash key. {}", address, verdict_sentence(host))
           : fmt::format("Receive queues of {}: flows that stalled together and not without one another share one", address);
@@ -258,7 +267,7 @@ std::string render_stalled_queues(const StalledQueues& host, std::size_t width) 
     page.labelled(label, label_indent, text_indent,
                   report::fill(report::flows_text(flows, others, host.names) + also, page.room(text_indent)));
   };
-  if (queues_held) {
+  if (queues_held || nothing_named) {
     return page.take();
   }
   for (std::size_t index = 0; index < learned.groups.size(); ++index) {

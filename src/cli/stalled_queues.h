@@ -47,6 +47,8 @@ struct StalledQueues {
   /// By number of the flow.
   std::vector<report::FlowName> names;
   rss::LearnedQueues learned;
+  /// Whether a stall was that of one queue, or may have been: else there is nothing to be named.
+  bool one_queue_may_have_stalled = false;
   /// Nothing without a key.
   std::optional<QueuePrediction> prediction;
 

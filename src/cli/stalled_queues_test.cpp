@@ -61,15 +61,18 @@ TEST(StalledQueues, LearnsGroupsWithoutAKey) {
   for (const std::string_view line : base::split(text, '\n')) {
     EXPECT_LE(report::display_width(line), 80U) << line;
   }
-  EXPECT_THAT(render_stalled_queues(find_stalled_queues(target_of(syns(1, 32, [](auto) { return false; })), std::nullopt), 80),
-              IsEmpty());
+  const diagnose::TargetShape prompt = target_of(syns(1, 32, [](auto) { return false; }));
+  EXPECT_THAT(render_stalled_queues(find_stalled_queues(prompt, std::nullopt), 80), IsEmpty());
+  EXPECT_THAT(render_stalled_queues(find_stalled_queues(prompt, map_of_key(rss::verification_key)), 80), IsEmpty());
 }
 
 TEST(StalledQueues, NamesTheQueueOfConnectionsThatSendOnce) {
   const evidence::Evidence evidence = syns(1, 1'000, [](std::uint16_t port) { return queue_of_port(port) == 1; });
   const diagnose::TargetShape target = target_of(evidence);
   EXPECT_THAT(render_stalled_queues(find_stalled_queues(target, std::nullopt), 80), IsEmpty());
-  EXPECT_THAT(render_stalled_queues(find_stalled_queues(target, wrong_map()), 80), IsEmpty());
+  const StalledQueues by_wrong_key = find_stalled_queues(target, wrong_map());
+  EXPECT_THAT(render_stalled_queues(by_wrong_key, wide), HasSubstr("No queue is named: no flow was seen in enough stalls"));
+  EXPECT_FALSE(by_wrong_key.names_queues());
   const StalledQueues found = find_stalled_queues(target, map_of_key(rss::verification_key));
   EXPECT_THAT(render_stalled_queues(found, wide), HasSubstr("The packets that stalled are of queue 1, and those of"));
   EXPECT_EQ(stalled_queues_json(found)["prediction"]["queues_held"]["passing"], report::Json::array({0, 2, 3}));

@@ -102,19 +102,29 @@ def check_report(report, messages, truths, bundle):
     return f"{len(probed)} stalls, {said[0]}"
 
 
+class NodeRecorder:
+    """Waits for the probes of the other end until the block is left; `kind` says which kind they are of."""
+
+    def __init__(self, stallscope, directory, *kind):
+        self.process = subprocess.Popen([stallscope, "diagnose", "--echo-id", str(ECHO_ID), *kind, "--for", "60s", "--out", "node.stall"],
+                                        stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=directory)
+        self.kind = kind
+
+    def __enter__(self):
+        announced = self.process.stderr.readline()
+        expect(" ".join([str(ECHO_ID), *self.kind]) in announced, f"the node does not say that it records: {announced}")
+        return self
+
+    def __exit__(self, failure, *_):
+        self.process.send_signal(signal.SIGINT)
+        self.process.communicate(timeout=120)
+        expect(failure or self.process.returncode in (0, 1), f"the node's recorder failed: {self.process.returncode}")
+
+
 def check_by_hand(stallscope, directory, *tcp):
-    node = subprocess.Popen([stallscope, "diagnose", "--echo-id", str(ECHO_ID), *tcp, "--for", "60s", "--out", "node.stall"],
-                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=directory)
-    try:
-        announced = node.stderr.readline()
-        expect(" ".join([str(ECHO_ID), *tcp]) in announced, f"the node does not say that it records: {announced}")
-        with Lab(stallscope) as lab:
-            probe(stallscope, directory, "--echo-id", str(ECHO_ID), *tcp)
-            truths = lab.stop()
-    finally:
-        node.send_signal(signal.SIGINT)
-        node.communicate(timeout=120)
-    expect(node.returncode in (0, 1), f"the node's recorder failed: {node.returncode}")
+    with NodeRecorder(stallscope, directory, *tcp), Lab(stallscope) as lab:
+        probe(stallscope, directory, "--echo-id", str(ECHO_ID), *tcp)
+        truths = lab.stop()
     for command in ("diagnose", "report"):
         done = subprocess.run([stallscope, command, "client.stall", "node.stall", "--json"], capture_output=True, text=True, cwd=directory)
         expect(done.returncode == 1, f"{command}: {done.returncode}, {done.stderr}")
@@ -130,15 +140,8 @@ def check_by_hand_with_syns(stallscope, directory):
 
 def check_other_kinds_of_probes(stallscope, directory):
     """A node that looks for SYNs does not take echoes with the same number for them."""
-    node = subprocess.Popen([stallscope, "diagnose", "--echo-id", str(ECHO_ID), "--tcp", "7", "--for", "60s", "--out", "node.stall"],
-                            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, cwd=directory)
-    try:
-        node.stderr.readline()
-        with Lab(stallscope):
-            probe(stallscope, directory, "--echo-id", str(ECHO_ID))
-    finally:
-        node.send_signal(signal.SIGINT)
-        node.communicate(timeout=120)
+    with NodeRecorder(stallscope, directory, "--tcp", "7"), Lab(stallscope):
+        probe(stallscope, directory, "--echo-id", str(ECHO_ID))
     done = subprocess.run([stallscope, "report", "client.stall", "node.stall"], capture_output=True, text=True, cwd=directory)
     expect(done.returncode == 2 and "--tcp PORT" in done.stderr, f"{done}")
     nobody = subprocess.run([stallscope, "diagnose", "--tcp", "7"], capture_output=True, text=True, cwd=directory)
