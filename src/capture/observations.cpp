@@ -45,10 +45,9 @@ std::size_t host_place(const ExchangeKey& key) {
 }
 
 /// While a late one was under way, and as long before: the silence before a release is part of what is judged.
-void add_stretches(const std::vector<Observation>& block, const std::vector<std::uint8_t>& notable,
-                   std::vector<Stretch>& stretches) {
+void add_stretches(const std::vector<Observation>& block, const std::vector<bool>& notable, std::vector<Stretch>& stretches) {
   for (std::size_t at = 0; at < block.size(); ++at) {
-    if (notable[at] != 0 && block[at].answered()) {
+    if (notable[at] && block[at].answered()) {
       const std::int64_t length_ns = block[at].rtt_ns();
       stretches.push_back({block[at].sent_ns - length_ns, block[at].answered_ns});
     }
@@ -106,7 +105,7 @@ void ObservationStore::take_in_block(const Observation& observation) {
   if (recent_.size() == block_size) {
     rotate();
   }
-  recent_notable_.push_back(is_notable(observation) ? 1 : 0);
+  recent_notable_.push_back(is_notable(observation));
   recent_.push_back(observation);
 }
 
@@ -135,7 +134,7 @@ void ObservationStore::rotate() {
     }
     for (std::size_t at = 0; at < previous_.size(); ++at) {
       const Observation& observation = previous_[at];
-      if (previous_notable_[at] != 0 || (!stretches.empty() && within(stretches, observation.sent_ns))) {
+      if (previous_notable_[at] || (!stretches.empty() && within(stretches, observation.sent_ns))) {
         keep(observation);
       } else if (draw(observation) % history_every == 0) {
         history_.push_back(observation);

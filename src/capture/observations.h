@@ -51,9 +51,8 @@ class ObservationStore : public ObservationSink {
   bool short_ = true;
   std::vector<Observation> previous_;
   std::vector<Observation> recent_;
-  /// Not of bool: one is written for each exchange.
-  std::vector<std::uint8_t> previous_notable_;
-  std::vector<std::uint8_t> recent_notable_;
+  std::vector<bool> previous_notable_;
+  std::vector<bool> recent_notable_;
   /// Prompt ones from before the last two blocks.
   std::vector<Observation> history_;
   std::vector<Observation> kept_;

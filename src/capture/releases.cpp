@@ -7,7 +7,6 @@
 
 #include "base/units.h"
 #include "capture/exchange.h"
-#include "capture/tags.h"
 #include "shape/lateness.h"
 
 namespace stallscope::capture {
@@ -25,6 +24,8 @@ constexpr std::int64_t fewest_gaps = 100;
 constexpr std::int64_t smoothing = 64;
 /// A host that is silent before bursts for a larger part of its time is sent to in batches.
 constexpr std::int64_t batch_divisor = 5;
+/// A power of two, so that they lie in one cache line of tags.
+constexpr std::size_t places_tried = 8;
 
 std::uint32_t flow_mark(const Decoded& decoded) {
   const IpHeader& ip = decoded.inner();
@@ -43,23 +44,21 @@ ReleaseFinder::Host* ReleaseFinder::host_of(const IpHeader& ip) {
     word = load<std::uint64_t>(ip.destination) ^ (load<std::uint64_t>(ip.destination + 8) << 1U);
   }
   const std::uint64_t hash = word * 0x9e3779b97f4a7c15U;
-  const auto tag = static_cast<Tag>(hash >> 16U) | 1U;
-  const auto start = static_cast<std::size_t>(hash >> 52U) & ~(bucket_size - 1);
-  for (unsigned ways = ways_with(&tags_[start], tag); ways != 0; ways &= ways - 1) {
-    Host& host = hosts_[start + first_of(ways)];
-    if (host.v6 == ip.v6 && std::memcmp(host.address.data(), ip.destination, ip.address_size()) == 0) {
+  const auto tag = static_cast<std::uint32_t>(hash >> 16U) | 1U;
+  const auto start = static_cast<std::size_t>(hash >> 52U) & ~(places_tried - 1);
+  for (std::size_t place = start; place < start + places_tried; ++place) {
+    Host& host = hosts_[place];
+    if (tags_[place] == 0) {
+      tags_[place] = tag;
+      host.v6 = ip.v6;
+      copy_address(host.address, ip.destination, ip.v6);
+      return &host;
+    }
+    if (tags_[place] == tag && host.v6 == ip.v6 && std::memcmp(host.address.data(), ip.destination, ip.address_size()) == 0) {
       return &host;
     }
   }
-  const unsigned empty = ways_with(&tags_[start], no_tag);
-  if (empty == 0) {
-    return nullptr;
-  }
-  const std::size_t place = start + first_of(empty);
-  tags_[place] = tag;
-  hosts_[place].v6 = ip.v6;
-  copy_address(hosts_[place].address, ip.destination, ip.v6);
-  return &hosts_[place];
+  return nullptr;
 }
 
 void ReleaseFinder::start_burst(Host& host, const Packet& packet, std::uint32_t flow) {
@@ -99,9 +98,7 @@ void ReleaseFinder::add(const Packet& packet, const Decoded& decoded) {
   } else {
     end_burst(*host);
     ++host->gap_count;
-    // A division by a number that is known beforehand is none; it is the usual one.
-    const std::int64_t change_ns = gap_ns - host->gap_ns;
-    host->gap_ns += host->gap_count >= smoothing ? change_ns / smoothing : change_ns / host->gap_count;
+    host->gap_ns += (gap_ns - host->gap_ns) / std::min(host->gap_count, smoothing);
   }
   host->last_ns = packet.time_ns;
 }

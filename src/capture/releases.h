@@ -8,7 +8,6 @@
 
 #include "capture/decode.h"
 #include "capture/packet.h"
-#include "capture/tags.h"
 
 namespace stallscope::capture {
 
@@ -67,8 +66,9 @@ class ReleaseFinder {
   void end_burst(Host& host);
   static void start_burst(Host& host, const Packet& packet, std::uint32_t flow);
 
-  /// Of the address, for each host: most hosts of a busy capture are not in the table, and are passed over without a look at it.
-  std::vector<Tag> tags_;
+  /// A part of the address's hash for each host, 0 where there is none: most hosts of a busy capture are not in the table, and are
+  /// passed over without a look at it.
+  std::vector<std::uint32_t> tags_;
   std::vector<Host> hosts_;
   std::vector<PacketRelease> kept_;
   std::int64_t left_out_count_ = 0;

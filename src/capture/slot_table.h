@@ -3,6 +3,7 @@
 
 #include <sys/mman.h>
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -11,7 +12,6 @@
 #include <utility>
 
 #include "capture/exchange.h"
-#include "capture/tags.h"
 
 namespace stallscope::capture {
 
@@ -33,8 +33,8 @@ class SlotTable {
   void prefetch_place(std::uint64_t hash) const { __builtin_prefetch(&tags_[bucket_of(hash)]); }
   void prefetch_entry(std::uint64_t hash) const {
     const std::size_t bucket = bucket_of(hash);
-    unsigned ways = ways_with(&tags_[bucket], tag_of(hash));
-    ways = ways != 0 ? ways : ways_with(&tags_[bucket], no_tag);
+    unsigned ways = ways_with(bucket, tag_of(hash));
+    ways = ways != 0 ? ways : ways_with(bucket, no_tag);
     entries_[bucket + (ways != 0 ? first_of(ways) : 0)].prefetch();
   }
   [[nodiscard]] bool empty() const { return used_ == 0; }
@@ -42,7 +42,7 @@ class SlotTable {
 
   [[nodiscard]] Entry* find(const ExchangeKey& key, std::uint64_t hash) {
     const std::size_t bucket = bucket_of(hash);
-    for (unsigned ways = ways_with(&tags_[bucket], tag_of(hash)); ways != 0; ways &= ways - 1) {
+    for (unsigned ways = ways_with(bucket, tag_of(hash)); ways != 0; ways &= ways - 1) {
       Entry& entry = entries_[bucket + first_of(ways)];
       if (same(entry.key, key)) {
         return &entry;
@@ -72,7 +72,11 @@ class SlotTable {
   }
 
  private:
+  using Tag = std::uint32_t;
+  static constexpr Tag no_tag = 0;
   static constexpr std::size_t least_slots = std::size_t{1} << 8U;
+  /// Places that a key may be in. Their tags are half a cache line.
+  static constexpr std::size_t bucket_size = 8;
 
   /// An array of zeros, which the kernel gives only where it is written to.
   template <typename T>
@@ -102,9 +106,19 @@ class SlotTable {
   [[nodiscard]] std::size_t bucket_of(std::uint64_t hash) const { return hash & mask_ & ~(bucket_size - 1); }
   /// Of bits that no bucket is chosen by.
   [[nodiscard]] static Tag tag_of(std::uint64_t hash) { return static_cast<Tag>(hash >> 32U) | 1U; }
+  [[nodiscard]] static std::size_t first_of(unsigned ways) { return static_cast<std::size_t>(std::countr_zero(ways)); }
+
+  /// A bit for each place of the bucket that has this tag. Without branches, so that the compiler compares all at once.
+  [[nodiscard]] unsigned ways_with(std::size_t bucket, Tag tag) const {
+    unsigned ways = 0;
+    for (std::size_t way = 0; way < bucket_size; ++way) {
+      ways |= (tags_[bucket + way] == tag ? 1U : 0U) << way;
+    }
+    return ways;
+  }
 
   [[nodiscard]] std::optional<std::size_t> room_in(std::size_t bucket, std::int64_t now_ns) const {
-    if (const unsigned empty = ways_with(&tags_[bucket], no_tag); empty != 0) {
+    if (const unsigned empty = ways_with(bucket, no_tag); empty != 0) {
       return bucket + first_of(empty);
     }
     for (std::size_t place = bucket; place < bucket + bucket_size; ++place) {
@@ -149,7 +163,7 @@ class SlotTable {
       }
       const std::uint64_t hash = hash_of(entry.key);
       const std::size_t bucket = bucket_of(hash);
-      const unsigned empty = ways_with(&tags_[bucket], no_tag);
+      const unsigned empty = ways_with(bucket, no_tag);
       take(empty != 0 ? bucket + first_of(empty) : least_worth(bucket), hash, forget) = entry;
     }
   }
