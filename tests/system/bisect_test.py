@@ -318,7 +318,8 @@ BACK = "back=icmp://10.0.1.1 from ssh:{} via node"
 
 
 def with_ssh(path):
-    """An environment in which ssh is ours."""
+    """An environment in which ssh is ours, and has been given no command yet."""
+    (path.parent / "commands").write_text("")
     ssh = path.parent / "ssh"
     ssh.write_text(SSH)
     ssh.chmod(0o700)
