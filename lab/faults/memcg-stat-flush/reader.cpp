@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <memory>
@@ -15,8 +16,10 @@
 
 #include "base/clock.h"
 #include "base/files.h"
+#include "base/units.h"
 #include "lab/faults/memcg-stat-flush/flush_judge.h"
 #include "lab/faults/memcg-stat-flush/flush_worker.h"
+#include "lab/zombies.h"
 
 namespace stallscope::lab::memcg_stat_flush {
 namespace {
@@ -178,6 +181,11 @@ Result<PreparedCulprit> prepare_reader(const ReaderPlan& plan) {
   }
   return PreparedCulprit{[reader] { return reader->take_turn(); },
                          {{"kernel_total", plan.kernel_total_count}, {"flushed_by_is", watched ? "observed" : "inferred"}}};
+}
+
+Settings zombies_for(std::int64_t read_ns) {
+  constexpr std::int64_t least_per_zombie_ns = base::ns_per_us;
+  return {{"zombies", std::min<std::int64_t>(read_ns / least_per_zombie_ns, max_zombies_count)}};
 }
 
 }  // namespace stallscope::lab::memcg_stat_flush

@@ -3,11 +3,9 @@
 
 #include <unistd.h>
 
-#include <algorithm>
 #include <array>
 #include <string>
 
-#include "base/units.h"
 #include "lab/culprit.h"
 #include "lab/faults/memcg-stat-flush/reader.h"
 #include "lab/zombie_run.h"
@@ -54,12 +52,6 @@ Status run(const RunOptions& options, StopSignals& stop, const RunOutput& output
   });
 }
 
-/// About 2 us per zombie.
-Settings settings_for(std::int64_t length_ns) {
-  constexpr std::int64_t per_zombie_ns = 2 * base::ns_per_us;
-  return {{"zombies", std::min<std::int64_t>(length_ns / per_zombie_ns, max_zombies_count)}};
-}
-
 }  // namespace
 
 constexpr Fault fault = {
@@ -69,7 +61,7 @@ constexpr Fault fault = {
     .expected_mode = "hard_irqs_off",
     .healthy_help = "the same zombies and reads, with nothing to flush",
     .parameters = parameters,
-    .settings_for = settings_for,
+    .settings_for = memcg_stat_flush::zombies_for,
     .run = run,
     .remove_leftovers = remove_leftover_zombies,
 };
