@@ -44,7 +44,7 @@ void note_unexplained(const MemcgWalk& walk, bool list_is_short, std::vector<evi
     }
   };
   gap(walk.without_page_count,
-      "no page of theirs is on an LRU list: slab objects, sockets, swap, a child or a page not yet on a list keeps them");
+      "no page of a file of theirs is on an LRU list: slab objects, sockets, swap, a child or a page not yet on a list keeps them");
   gap(walk.anonymous_only_count, "the page looked at is anonymous memory, which belongs to no file");
   if (!list_is_short || walk.file_count <= static_cast<std::int64_t>(walk.files.size())) {
     return;

@@ -31,11 +31,18 @@ bool has(const memcg_row& row, memcg_row_flags flag) {
   return (row.flags & static_cast<std::uint32_t>(flag)) != 0;
 }
 
+/// A page of a file in memory that is on its way to swap or back: it is out of the file's mapping and on a list of anonymous
+/// pages, without the mark of anonymous memory (mm/shmem.c and mm/swap_state.c, Linux 5.10 to 6.18). No swap is charged for it yet.
+bool in_swap_cache(const memcg_row& row) {
+  return has(row, memcg_row_has_page) && row.inode_address == 0 && !has(row, memcg_row_has_anonymous) &&
+         row.lru_anonymous_pages > 0;
+}
+
 std::uint32_t pins_of(const memcg_row& row, const MemcgCharges& charges) {
   std::uint32_t pins = 0;
   const auto add = [&](bool holds, MemcgPin pin) { pins |= holds ? bit(pin) : 0U; };
   add(row.inode_address != 0, MemcgPin::file);
-  add(charges.swap_bytes > 0, MemcgPin::swap);
+  add(charges.swap_bytes > 0 || in_swap_cache(row), MemcgPin::swap);
   add(row.tcp_pages > 0 || row.socket_pages > 0, MemcgPin::socket);
   add(has(row, memcg_row_has_child), MemcgPin::child);
   add(has(row, memcg_row_has_writeback), MemcgPin::dirty_inode);

@@ -92,6 +92,21 @@ TEST(MemcgTable, FindsEveryPin) {
   EXPECT_EQ(table.memcgs[1].pins, expected);
 }
 
+TEST(MemcgTable, APageInTheSwapCacheIsSwaps) {
+  const auto pin = [](std::uint32_t flags, std::int64_t pages) {
+    memcg_row one = row(2, 1, "z", false);
+    one.flags |= flags;
+    one.lru_anonymous_pages = pages;
+    MemcgTableBuilder builder(page);
+    builder.add(std::array{row(1, 0, "", true), one});
+    return builder.finish().memcgs[1].pin;
+  };
+  EXPECT_EQ(pin(memcg_row_has_page, 1), MemcgPin::swap);
+  EXPECT_EQ(pin(memcg_row_has_page | memcg_row_has_anonymous, 1), MemcgPin::anonymous);
+  EXPECT_EQ(pin(memcg_row_has_page, 0), MemcgPin::unknown) << "a page of a file that was just removed";
+  EXPECT_EQ(pin(0, 1), MemcgPin::unknown) << "not looked at";
+}
+
 TEST(MemcgTable, SwapOnV1IsWhatIsBeyondMemory) {
   memcg_row one = row(1, 0, "", true);
   one.memory_pages = 5;

@@ -41,6 +41,8 @@ struct cpu_state {
   __u64 longest_vector_ns;
   __s32 longest_vector;
   __u32 pad;
+  /* When who has the CPU was last reported. */
+  __u64 sampled_ns;
   /* This CPU's ksoftirqd became runnable then, 0 when it is not waiting. */
   __u64 ksoftirqd_woken_ns;
   /* Taken from the flush hooks. */

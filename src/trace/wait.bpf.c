@@ -209,6 +209,25 @@ static __noinline void report_squeeze(struct cpu_state* state, void* ctx, __u64 
   state->rx_packets = state->squeezed_packets; /* of all these runs: the release that is reported next */
 }
 
+static __always_inline void report_sample(struct cpu_state* state, void* ctx, __u64 now, __u32 from_nmi) {
+  struct task_struct* task = (void*)bpf_get_current_task();
+  struct trace_sample* sample = bpf_ringbuf_reserve(&events, sizeof(*sample), 0);
+
+  if (!sample) {
+    count_lost();
+    return;
+  }
+  state->sampled_ns = now;
+  sample->kind = TRACE_SAMPLE;
+  sample->cpu = bpf_get_smp_processor_id();
+  sample->time_ns = now;
+  sample->preempt_count = compat_preempt_count(task);
+  sample->from_nmi = from_nmi;
+  describe_task(&sample->task, task);
+  sample->task.stack_bytes = bpf_get_stack(ctx, sample->task.stack, sizeof(sample->task.stack), 0);
+  submit_event(sample);
+}
+
 SEC("tp_btf/softirq_exit")
 int BPF_PROG(on_softirq_exit, unsigned int vector) {
   struct cpu_state* state = this_cpu();
@@ -226,6 +245,9 @@ int BPF_PROG(on_softirq_exit, unsigned int vector) {
         state->longest_vector_ns = now - entered;
         state->longest_vector = vector;
       }
+      /* A virtual machine's clock may come too late to see who was interrupted; who serves NET_RX later may be another. */
+      if (state->sampled_ns < entered && now - entered > threshold_ns / 2 && now - state->rx_raised_ns > threshold_ns / 2)
+        report_sample(state, ctx, now, 0);
     }
     return 0;
   }
@@ -320,24 +342,6 @@ int BPF_PROG(on_sched_switch, bool preempt, struct task_struct* prev, struct tas
   return 0;
 }
 
-static __always_inline void report_sample(void* ctx, __u64 now, __u32 from_nmi) {
-  struct task_struct* task = (void*)bpf_get_current_task();
-  struct trace_sample* sample = bpf_ringbuf_reserve(&events, sizeof(*sample), 0);
-
-  if (!sample) {
-    count_lost();
-    return;
-  }
-  sample->kind = TRACE_SAMPLE;
-  sample->cpu = bpf_get_smp_processor_id();
-  sample->time_ns = now;
-  sample->preempt_count = compat_preempt_count(task);
-  sample->from_nmi = from_nmi;
-  describe_task(&sample->task, task);
-  sample->task.stack_bytes = bpf_get_stack(ctx, sample->task.stack, sizeof(sample->task.stack), 0);
-  submit_event(sample);
-}
-
 /* Who has the CPU, kept only while something has been waiting for half the threshold: then the culprit is caught in the act. */
 SEC("perf_event")
 int on_cpu_clock(void* ctx) {
@@ -360,7 +364,7 @@ int on_cpu_clock(void* ctx) {
     state->steal_quiet_ns = steal.stolen_ns;
     return 0;
   }
-  report_sample(ctx, now, 0);
+  report_sample(state, ctx, now, 0);
   return 0;
 }
 
@@ -374,7 +378,7 @@ int on_hardware_cycles(void* ctx) {
     return 0;
   now = bpf_ktime_get_ns();
   if (state->alive_ns && now > state->alive_ns && now - state->alive_ns > SILENT_PERIODS * sample_period_ns)
-    report_sample(ctx, now, 1);
+    report_sample(state, ctx, now, 1);
   return 0;
 }
 
