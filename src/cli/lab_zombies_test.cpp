@@ -194,7 +194,8 @@ TEST_F(LabZombies, AStopWhileTheyAreMadeLeavesNothing) {
 TEST_F(LabZombies, DownRemovesWhatAKilledOneLeftAtAnyStage) {
   for (const std::string pin : {"tmpfs", "page-cache", "dentries"}) {
     for (const std::string stage : {"created", "removed"}) {
-      SCOPED_TRACE(pin + " " + stage);
+      SCOPED_TRACE(pin);
+      SCOPED_TRACE(stage);
       {
         LabProcess lab(order(pin, true));
         wait_for_stage(lab, stage);
