@@ -59,7 +59,7 @@ TEST_F(LabCommand, ALengthSetsTheParameters) {
   const std::vector<json> lines = lab.rest();
   EXPECT_EQ(lab.exit_status(), exit_clean) << lab.messages();
   ASSERT_FALSE(lines.empty());
-  EXPECT_EQ(lines.front().at("zombies"), 5'000);
+  EXPECT_EQ(lines.front().at("zombies"), 10'000);
   expect_all_gone();
 }
 
