@@ -32,7 +32,8 @@ bool has(const memcg_row& row, memcg_row_flags flag) {
 }
 
 /// A page of a file in memory that is on its way to swap or back: it is out of the file's mapping and on a list of anonymous
-/// pages, without the mark of anonymous memory (mm/shmem.c and mm/swap_state.c, Linux 5.10 to 6.18). No swap is charged for it yet.
+/// pages, without the mark of anonymous memory (mm/shmem.c; seen on Linux 6.18). It is charged as memory until it is freed, so the
+/// swap it has shows in no counter.
 bool in_swap_cache(const memcg_row& row) {
   return has(row, memcg_row_has_page) && row.inode_address == 0 && !has(row, memcg_row_has_anonymous) &&
          row.lru_anonymous_pages > 0;

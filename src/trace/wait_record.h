@@ -86,7 +86,8 @@ struct trace_wait {
   struct trace_task task;
 };
 
-/* TRACE_SAMPLE: who had the CPU while something waited. */
+/* TRACE_SAMPLE: who had the CPU while something waited; by the CPU clock, by NMI, or at the end of another vector in which neither
+ * came. */
 struct trace_sample {
   __u32 kind;
   __u32 cpu;

@@ -24,8 +24,8 @@ struct ReaderPlan {
 /// reads memory.stat, which flushes them with hard IRQs off. Makes a few such reads to know how long one takes.
 [[nodiscard]] base::Result<PreparedCulprit> prepare_reader(const ReaderPlan& plan);
 
-/// As many zombies as make a read take so long at least, up to max_zombies_count: each takes 1 to 2.5 us, by the machine. What a
-/// machine that is faster makes of 10 ms would be too short to make any packet late.
+/// As many zombies as make a read take so long at least, up to max_zombies_count: each takes 1 to 2 us, by the machine. With
+/// fewer, 10 ms would be 5 ms on a fast one, too short to make any packet late.
 [[nodiscard]] Settings zombies_for(std::int64_t read_ns);
 
 }  // namespace stallscope::lab::memcg_stat_flush

@@ -18,7 +18,7 @@ using base::Status;
 
 constexpr std::array<Parameter, 1> parameters = {{
     {.name = "zombies",
-     .help = "Zombie memory cgroups; each adds about 2 us to a stall",
+     .help = "Zombie memory cgroups; each adds 1 to 2 us to a stall",
      .kind = ParameterKind::count,
      .default_value = 50'000,
      .minimum = 1,
