@@ -23,6 +23,8 @@ CANNOT_RUN = 77
 TARGET = "10.0.1.2"
 # A stall that was under way when recording began or ended is seen in part only.
 EDGE_NS = 300_000_000
+# src/shape/lateness.h
+LATE_NS = 5_000_000
 PAIR = ("irq-off-section", "softirq-vector")
 
 
@@ -161,6 +163,11 @@ def packets_by_leg(directory):
     return sent, legs
 
 
+def send_times(directory):
+    with contextlib.closing(sqlite3.connect(pathlib.Path(directory, "run.stall"))) as bundle:
+        return [time_ns for time_ns, in bundle.execute("SELECT sent_ns FROM probe")]
+
+
 def check_syns(stallscope, directory):
     """To a port that nobody listens on: resets answer them."""
     with Lab(stallscope, "irq-off-section", "--length", "100ms", "--period", "1s") as lab:
@@ -168,7 +175,8 @@ def check_syns(stallscope, directory):
         truths = lab.stop()
     run = report["run"]
     inside = [t for t in truths if t["start_ns"] > run["start_ns"] + EDGE_NS and t["end_ns"] < run["end_ns"] - EDGE_NS]
-    expect(len(inside) >= 2, f"only {len(inside)} whole stalls fell into the recording")
+    sent_ns = send_times(directory)
+    probed = 0
     for truth in inside:
         found = [index for index, stall in enumerate(report["stalls"]) if overlaps(stall, truth)]
         expect(found, f"the stall at {truth['start_ns']} was not found")
@@ -176,7 +184,11 @@ def check_syns(stallscope, directory):
         cause = first_cause(report, longest)
         expect(cause == "irq-off-section", f"the stall at {truth['start_ns']} was blamed on {cause}")
         held = report["stalls"][longest]["held"]
-        expect(held and held["count"] >= 5, f"SYNs every 10 ms, and of 100 ms were held: {held}")
+        # A prober that has to wait for the silent CPU as well (it tells others what of its memory is gone) sends few meanwhile.
+        sent = sum(truth["start_ns"] < time_ns < truth["end_ns"] - LATE_NS for time_ns in sent_ns)
+        expect(sent <= 1 or (held and held["count"] >= sent - 1), f"{sent} SYNs were sent in a stall of 100 ms, held were: {held}")
+        probed += sent >= 5
+    expect(probed >= 2, f"SYNs every 10 ms, and in {probed} of {len(inside)} whole stalls of 100 ms five or more were sent")
     expect("TCP SYNs to port 4711" in " ".join(text.split()), f"the report does not say what was sent:\n{text}")
     sent, legs = packets_by_leg(directory)
     expect(min(legs.get(leg, 0) for leg in ("request", "reply")) >= 0.99 * sent, f"{sent} SYNs, seen on their way: {legs}")
