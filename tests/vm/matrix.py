@@ -32,8 +32,10 @@ def main():
     parser.add_argument("stallscope", type=pathlib.Path)
     parser.add_argument("--kernel", action="append", choices=kernel.SERIES, help="of this series only (default: all)")
     parser.add_argument("--keep", type=pathlib.Path, help="keep what each machine left, in FOLDER/SERIES")
-    parser.add_argument("matrix_options", nargs="*")
-    options = parser.parse_args()
+    # Not argparse's own `--`: it takes what stands behind an option for too much.
+    own = sys.argv[1:sys.argv.index("--")] if "--" in sys.argv else sys.argv[1:]
+    matrix_options = sys.argv[len(own) + 2:] or DEFAULT_OPTIONS
+    options = parser.parse_args(own)
     try:
         kernels = [kernel.obtain(series) for series in options.kernel or kernel.SERIES]
     except VmError as error:
@@ -42,7 +44,7 @@ def main():
     if not shutil.which(machine.QEMU):
         print(f"cannot run: {machine.QEMU} is not installed")
         return CANNOT_RUN
-    matrix = shlex.join(["./stallscope", "lab", "matrix", *(options.matrix_options or DEFAULT_OPTIONS)])
+    matrix = shlex.join(["./stallscope", "lab", "matrix", *matrix_options])
     # Nothing goes to the console meanwhile: each byte would stop the virtual CPU for a while.
     command = ["sh", "-c", f"status=0; {matrix} >\"$OUT/matrix.txt\" 2>\"$OUT/matrix.log\" || status=$?; echo $status >\"$OUT/status\""]
     worst = 0
