@@ -104,15 +104,9 @@ Outcome test_cpu_clock(const Machine& machine) {
 }
 
 /// A trampoline in the kernel's symbols does not prove that this kernel accepts fentry programs, so one is attached.
-Outcome test_fentry(const Machine& machine) {
+Outcome attach_fentry(const Btf& btf) {
   constexpr const char* target = "bpf_fentry_test1";
-  if (!machine.files.is_live()) {
-    return {Presence::unknown, "can only be tested on the machine itself"};
-  }
-  if (!machine.btf) {
-    return {Presence::unknown, "cannot be tested without kernel BTF"};
-  }
-  const int function = btf__find_by_name_kind(machine.btf->get(), target, BTF_KIND_FUNC);
+  const int function = btf__find_by_name_kind(btf.get(), target, BTF_KIND_FUNC);
   if (function < 0) {
     return {Presence::absent, not_in_kernel(HookId::fentry)};
   }
@@ -135,11 +129,18 @@ Outcome test_fentry(const Machine& machine) {
     }
   }
   // Without the privileges to trace at all the refusal says nothing about fentry: a typed tracepoint tells the two apart.
-  const int typedef_id = btf__find_by_name_kind(machine.btf->get(), "btf_trace_softirq_entry", BTF_KIND_TYPEDEF);
+  const int typedef_id = btf__find_by_name_kind(btf.get(), "btf_trace_softirq_entry", BTF_KIND_TYPEDEF);
   if (typedef_id < 0 || !load(BPF_TRACE_RAW_TP, typedef_id)) {
     return {Presence::unknown, "cannot be tested without the privileges to trace"};
   }
   return {Presence::absent, std::string("this kernel refuses fentry programs: ") + std::strerror(reason)};
+}
+
+Outcome test_fentry(const Machine& machine) {
+  if (!machine.files.is_live()) {
+    return {Presence::unknown, "can only be tested on the machine itself"};
+  }
+  return machine.btf ? attach_fentry(*machine.btf) : Outcome{Presence::unknown, "cannot be tested without kernel BTF"};
 }
 
 Outcome test_tracefs(const Machine& machine) {
@@ -198,6 +199,10 @@ Outcome test_hook(const Machine& machine, HookId id) {
 }
 
 }  // namespace
+
+bool accepts_fentry(const Btf& btf) {
+  return attach_fentry(btf).presence == Presence::present;
+}
 
 std::vector<HookState> probe_hooks(const FileTree& files) {
   const base::Result<Btf> btf = Btf::load(files);

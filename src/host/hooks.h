@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "host/btf.h"
 #include "host/file_tree.h"
 
 namespace stallscope::host {
@@ -80,6 +81,9 @@ struct HookState {
 /// privileges for it, attaches an empty fentry program to bpf_fentry_test1, a kernel function made for that and never called
 /// otherwise. Takes about 100 ms for reading the BTF.
 [[nodiscard]] std::vector<HookState> probe_hooks(const FileTree& files = {});
+
+/// Whether the running kernel, described by `btf`, takes fentry programs: one is attached, as probe_hooks() does.
+[[nodiscard]] bool accepts_fentry(const Btf& btf);
 
 /// "present", "absent", "unknown".
 [[nodiscard]] std::string_view presence_name(Presence presence);

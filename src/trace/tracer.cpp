@@ -134,6 +134,9 @@ class BpfBackend : public Backend {
  private:
   /// Returns the last errno, 0 where it worked on every CPU that is online.
   int attach_to_each_cpu(bpf_program* program, const std::function<base::OwnedFd(int cpu)>& open_event);
+  /// Those that this kernel has the hooks for; what it lacks is a gap.
+  void choose_programs(const host::Btf& btf);
+  void attach_flushes();
   void attach_clocks();
   [[nodiscard]] std::int64_t lost_count() const;
 
@@ -176,12 +179,7 @@ base::Status BpfBackend::load(const host::Btf& btf) {
     gaps_.push_back({"preempt count", "kernel BTF does not say where it is (before Linux 5.10)",
                      "Bottom halves off cannot be told from other softirq delays."});
   }
-  for (const TracepointProgram& entry : tracepoint_programs(*skeleton_)) {
-    if (!btf.has_tracepoint(std::string(host::hook(entry.hook).name))) {
-      bpf_program__set_autoload(entry.program, false);
-      gaps_.push_back(gap(entry.hook, "this kernel has no such tracepoint"));
-    }
-  }
+  choose_programs(btf);
   if (!options_.icmp_identifier && !options_.syn_token) {
     bpf_program__set_autoload(skeleton_->progs.on_netif_rx, false);
   }
@@ -200,6 +198,40 @@ base::Status BpfBackend::load(const host::Btf& btf) {
   }
   ring_ = std::move(*ring);
   return base::ok();
+}
+
+void BpfBackend::choose_programs(const host::Btf& btf) {
+  const auto has = [&](host::HookId hook) { return btf.has_tracepoint(std::string(host::hook(hook).name)); };
+  const bool flushes_traced = has(host::HookId::cgroup_rstat_locked) && has(host::HookId::cgroup_rstat_unlock);
+  const bool flushes_timed = !flushes_traced && btf.has_function("cgroup_rstat_flush_locked") && host::accepts_fentry(btf);
+  for (bpf_program* const program : {skeleton_->progs.on_flush_entry, skeleton_->progs.on_flush_exit}) {
+    bpf_program__set_autoload(program, flushes_timed);
+  }
+  for (const TracepointProgram& entry : tracepoint_programs(*skeleton_)) {
+    if (has(entry.hook)) {
+      continue;
+    }
+    bpf_program__set_autoload(entry.program, false);
+    const bool replaced =
+        flushes_timed && (entry.hook == host::HookId::cgroup_rstat_locked || entry.hook == host::HookId::cgroup_rstat_unlock);
+    if (!replaced) {
+      gaps_.push_back(gap(entry.hook, "this kernel has no such tracepoint"));
+    }
+  }
+}
+
+void BpfBackend::attach_flushes() {
+  for (bpf_program* const program : {skeleton_->progs.on_flush_entry, skeleton_->progs.on_flush_exit}) {
+    if (!bpf_program__autoload(program)) {
+      continue;
+    }
+    Link link(bpf_program__attach(program));
+    if (!link) {
+      gaps_.push_back(gap(host::HookId::fentry, base::errno_error("", "", errno).reason));
+      continue;
+    }
+    links_.push_back(std::move(link));
+  }
 }
 
 base::Status BpfBackend::attach() {
@@ -221,6 +253,7 @@ base::Status BpfBackend::attach() {
   if (attached_count == 0) {
     return load_error(last_error);
   }
+  attach_flushes();
   attach_clocks();
   // The programs' own frames must resolve too, to be recognised and left out of stacks.
   if (const base::Status reloaded = symbols_.reload(); !reloaded || symbols_.addresses_hidden()) {

@@ -382,9 +382,7 @@ int on_hardware_cycles(void* ctx) {
   return 0;
 }
 
-/* The rstat lock is taken with interrupts off (kernel/cgroup/rstat.c), so holding it for long is a stall by itself. */
-SEC("tp_btf/cgroup_rstat_locked")
-int BPF_PROG(on_rstat_locked, struct cgroup* cgroup, int cpu, bool contended) {
+static __always_inline int flush_begins(void) {
   struct cpu_state* state = this_cpu();
 
   if (state)
@@ -392,8 +390,7 @@ int BPF_PROG(on_rstat_locked, struct cgroup* cgroup, int cpu, bool contended) {
   return 0;
 }
 
-SEC("tp_btf/cgroup_rstat_unlock")
-int BPF_PROG(on_rstat_unlock, struct cgroup* cgroup, int cpu, bool contended) {
+static __always_inline int flush_ends(struct cgroup* cgroup) {
   struct cpu_state* state = this_cpu();
   struct trace_flush* flush;
   __u64 locked, now, who;
@@ -422,6 +419,31 @@ int BPF_PROG(on_rstat_unlock, struct cgroup* cgroup, int cpu, bool contended) {
   flush->cgroup_bytes = cgroup_names(flush->cgroup, cgroup);
   submit_event(flush);
   return 0;
+}
+
+/* The rstat lock is taken with interrupts off (kernel/cgroup/rstat.c), so holding it for long is a stall by itself. */
+SEC("tp_btf/cgroup_rstat_locked")
+int BPF_PROG(on_rstat_locked, struct cgroup* cgroup, int cpu, bool contended) {
+  return flush_begins();
+}
+
+SEC("tp_btf/cgroup_rstat_unlock")
+int BPF_PROG(on_rstat_unlock, struct cgroup* cgroup, int cpu, bool contended) {
+  return flush_ends(cgroup);
+}
+
+/*
+ * What holds the lock all the while, for kernels before these tracepoints (6.10). A flush that may sleep lets the lock go in between where others want
+ * it: one that went on elsewhere is left out, another counts as one piece.
+ */
+SEC("fentry/cgroup_rstat_flush_locked")
+int BPF_PROG(on_flush_entry, struct cgroup* cgroup) {
+  return flush_begins();
+}
+
+SEC("fexit/cgroup_rstat_flush_locked")
+int BPF_PROG(on_flush_exit, struct cgroup* cgroup) {
+  return flush_ends(cgroup);
 }
 
 SEC("tp_btf/napi_poll")
