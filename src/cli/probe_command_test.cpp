@@ -143,6 +143,26 @@ TEST_F(ProbeOutput, HttpIsShownByPhaseAndByHowFarLostOnesCame) {
   EXPECT_TRUE(nlohmann::json::parse(line)["http"].is_null());
 }
 
+TEST_F(ProbeOutput, ThePathIsInnocentOfWhatLayInThisHostsQueue) {
+  EXPECT_THAT(render_probe_text(report(), {}), Not(HasSubstr("own RX queue")));
+  evidence::ProbeRecord probe;
+  probe.sent_ns = probe.intended_ns = probe.transmitted_ns = 1'000'000;
+  probe.received_ns = 81'000'000;
+  probe.answer = evidence::AnswerKind::syn_ack;
+  probe.hardware_received_ns = 1'150'000;
+  probe.hardware_transmitted_ns = 1'030'000;
+  ASSERT_EQ(board_.add(1, probe), probe::ProbeFateKind::late);
+  const std::string text = render_probe_text(report(), {});
+  EXPECT_THAT(text, testing::ContainsRegex("own card +30 us"));
+  EXPECT_THAT(text, testing::ContainsRegex("own RX queue +79.+ ms"));
+  EXPECT_THAT(text, HasSubstr("Late only for lying in this host's own receive queue"));
+  EXPECT_THAT(probe_line_text(targets_[1], {}, probe, probe::ProbeFateKind::late, nullptr), HasSubstr(" own-queue=79."));
+  std::string line = render_probe_json(report());
+  line = line.substr(line.rfind('\n', line.size() - 2) + 1);
+  EXPECT_EQ(nlohmann::json::parse(line)["late_by_own_queue"], 1);
+  EXPECT_EQ(nlohmann::json::parse(line)["own_queue"]["max_ns"], 79'850'000);
+}
+
 TEST_F(ProbeOutput, ALineForEachProbe) {
   evidence::FlowRecord flow;
   flow.source_port = 61'000;
@@ -164,6 +184,7 @@ TEST_F(ProbeOutput, ALineForEachProbe) {
   const nlohmann::json json = nlohmann::json::parse(probe_line_json(flow, probe, probe::ProbeFateKind::late, nullptr));
   EXPECT_EQ(json["answer"], "reset");
   EXPECT_TRUE(json["far_host_ns"].is_null());
+  EXPECT_TRUE(json["hardware_received_ns"].is_null());
 }
 
 }  // namespace

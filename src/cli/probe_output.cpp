@@ -181,6 +181,18 @@ std::string own_text(const ProbeReport& report) {
   if (report.board.own_stack().count() > 0) {
     text += quantile_row("own stack", report.board.own_stack());
   }
+  if (report.board.own_card().count() > 0) {
+    text += quantile_row("own card", report.board.own_card());
+  }
+  if (report.board.own_queue().count() > 0) {
+    text += quantile_row("own RX queue", report.board.own_queue());
+  }
+  if (report.board.late_by_own_queue() > 0) {
+    text +=
+        indented(fmt::format("Late only for lying in this host's own receive queue, by the network card's timestamps: {} answers. "
+                             "The path is innocent of them.",
+                             format_count(report.board.late_by_own_queue())));
+  }
   if (report.board.total().own_late > 0) {
     text += indented(fmt::format("{} probes were sent late by this prober and answered in time; they are not counted as late.",
                                  format_count(report.board.total().own_late)));
@@ -376,7 +388,10 @@ std::string render_probe_json(const ProbeReport& report) {
                        {"realtime", report.summary.realtime},
                        {"window_bytes", report.window_bytes},
                        {"own_lateness", json_of(report.board.own_lateness())},
-                       {"own_stack", json_of(report.board.own_stack())}};
+                       {"own_stack", json_of(report.board.own_stack())},
+                       {"own_card", json_of(report.board.own_card())},
+                       {"own_queue", json_of(report.board.own_queue())},
+                       {"late_by_own_queue", report.board.late_by_own_queue()}};
   json.update(json_of(report.board.total()));
   json["histogram"] = buckets_json(report.board.total().score);
   json["errors"] = ordered_json::array();
@@ -411,6 +426,9 @@ std::string probe_line_text(const probe::ProbeTarget& target, const evidence::Fl
   if (probe.far_host_ns != ProbeRecord::unknown) {
     text += fmt::format(" far={}", format_duration(probe.far_host_ns));
   }
+  if (probe.own_queue_ns() != ProbeRecord::unknown) {
+    text += fmt::format(" own-queue={}", format_duration(probe.own_queue_ns()));
+  }
   // A closed port answers, too: there is no response then.
   if (http != nullptr && http->finished_ns != HttpRecord::not_reached) {
     text += fmt::format(" status={} connect={} first-byte={}", http->status, format_duration(http->connected_ns - probe.sent_ns),
@@ -438,7 +456,9 @@ std::string probe_line_json(const evidence::FlowRecord& flow, const ProbeRecord&
                        {"sent_ns", probe.sent_ns},
                        {"transmitted_ns", unknown_as_null(probe.transmitted_ns)},
                        {"received_ns", unknown_as_null(probe.received_ns)},
-                       {"far_host_ns", unknown_as_null(probe.far_host_ns)}};
+                       {"far_host_ns", unknown_as_null(probe.far_host_ns)},
+                       {"hardware_transmitted_ns", unknown_as_null(probe.hardware_transmitted_ns)},
+                       {"hardware_received_ns", unknown_as_null(probe.hardware_received_ns)}};
   if (http != nullptr) {
     json["http_status"] = http->status != 0 ? ordered_json(http->status) : ordered_json(nullptr);
     json["connected_ns"] = unknown_as_null(http->connected_ns);

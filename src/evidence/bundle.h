@@ -15,7 +15,7 @@ namespace stallscope::evidence {
 /// "stal" in ASCII: SQLite's application_id, by which file(1) and we tell a bundle from another database.
 inline constexpr std::int32_t bundle_application_id = 0x7374616c;
 /// Raised with every change of the tables. A reader refuses any other version and says so.
-inline constexpr std::int32_t bundle_version = 5;
+inline constexpr std::int32_t bundle_version = 6;
 
 /// Writes a bundle while it is recorded. Records are buffered in one transaction and become durable with commit(); whatever ends
 /// the process, the file holds what the last commit wrote and opens. Between a commit() and the next record the bundle is that one

@@ -120,6 +120,10 @@ struct ProbeRecord {
   /// How long the far host had it, from its kernel's receive timestamp to its answer, by its own clock. unknown where it did not
   /// say.
   std::int64_t far_host_ns = unknown;
+  /// When the network card sent it, and when it received the reply, by the card's clock turned into this one (some us exact). What
+  /// lies between and the kernel's timestamps are this host's own queues. unknown where there is none.
+  std::int64_t hardware_transmitted_ns = unknown;
+  std::int64_t hardware_received_ns = unknown;
 
   /// A second answer in the place of a lost one is none: its time is that of the far host's timer.
   [[nodiscard]] bool answered() const { return received_ns != not_received && answer != AnswerKind::resent_syn_ack; }
@@ -127,6 +131,10 @@ struct ProbeRecord {
   /// Reply time from the intended send time: what a client on schedule would have seen.
   [[nodiscard]] std::int64_t score_ns() const { return received_ns - intended_ns; }
   [[nodiscard]] std::int64_t own_lateness_ns() const { return sent_ns - intended_ns; }
+  /// How long the reply lay in this host's receive queue before the kernel had it.
+  [[nodiscard]] std::int64_t own_queue_ns() const {
+    return hardware_received_ns == unknown ? unknown : received_ns - hardware_received_ns;
+  }
 
   friend bool operator==(const ProbeRecord&, const ProbeRecord&) = default;
 };

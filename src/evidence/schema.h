@@ -153,8 +153,11 @@ struct Table<ProbeRecord> : TableDefaults {
       Column{"flow_id", &ProbeRecord::flow_id, counts, "flow.id; 0: not recorded"},
       Column{"transmitted_ns", &ProbeRecord::transmitted_ns, nanoseconds_or_none, "the kernel's transmit timestamp; -1: not known"},
       Column{"answer", &ProbeRecord::answer, any_integer, ""},
-      Column{"far_host_ns", &ProbeRecord::far_host_ns, nanoseconds_or_none,
-             "time the far host had it, by its clock; -1: not told"}};
+      Column{"far_host_ns", &ProbeRecord::far_host_ns, nanoseconds_or_none, "time the far host had it, by its clock; -1: not told"},
+      Column{"hardware_transmitted_ns", &ProbeRecord::hardware_transmitted_ns, nanoseconds_or_none,
+             "the network card's transmit timestamp; -1: not known"},
+      Column{"hardware_received_ns", &ProbeRecord::hardware_received_ns, nanoseconds_or_none,
+             "the card's receive timestamp: until received_ns it lay in this host's receive queue; -1: not known"}};
 };
 
 template <>

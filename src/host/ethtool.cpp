@@ -2,6 +2,7 @@
 #include "host/ethtool.h"
 
 #include <linux/ethtool.h>
+#include <linux/net_tstamp.h>
 #include <linux/netlink.h>
 #include <linux/sockios.h>
 #include <net/if.h>
@@ -53,14 +54,29 @@ base::Result<Ethtool> Ethtool::open(const std::string& device) {
   return Ethtool(device, std::move(socket));
 }
 
+int Ethtool::call(unsigned long request, void* data) const {
+  ifreq about{};
+  std::memcpy(about.ifr_name, device_.data(), device_.size());
+  about.ifr_data = static_cast<char*>(data);
+  return ::ioctl(socket_.get(), request, &about) == 0 ? 0 : errno;
+}
+
 base::Status Ethtool::ask(void* command, const char* about) const {
-  ifreq request{};
-  std::memcpy(request.ifr_name, device_.data(), device_.size());
-  request.ifr_data = static_cast<char*>(command);
-  if (::ioctl(socket_.get(), SIOCETHTOOL, &request) != 0) {
-    return base::errno_error("ask about", std::string(about) + " of " + device_, errno);
+  if (const int error_number = call(SIOCETHTOOL, command); error_number != 0) {
+    return base::errno_error("ask about", std::string(about) + " of " + device_, error_number);
   }
   return base::ok();
+}
+
+base::Result<HardwareTimestamping> Ethtool::hardware_timestamping() const {
+  ethtool_ts_info info{};
+  info.cmd = ETHTOOL_GET_TS_INFO;
+  if (const base::Status asked = ask(&info, "the timestamps"); !asked) {
+    return asked.error();
+  }
+  hwtstamp_config config{};
+  const bool told = call(SIOCGHWTSTAMP, &config) == 0;
+  return hardware_timestamping_of(device_, info, told ? &config : nullptr);
 }
 
 base::Result<std::string> Ethtool::driver() const {

@@ -8,6 +8,7 @@
 #include "base/owned_fd.h"
 #include "base/result.h"
 #include "host/ethtool_netlink.h"
+#include "host/hardware_timestamping.h"
 
 namespace stallscope::host {
 
@@ -24,9 +25,12 @@ class Ethtool {
   [[nodiscard]] base::Result<std::int64_t> steering_rule_count() const;
   /// By netlink, else by ioctl, with the error of the latter.
   [[nodiscard]] base::Result<RssReply> receive_hash() const;
+  [[nodiscard]] base::Result<HardwareTimestamping> hardware_timestamping() const;
 
  private:
   Ethtool(std::string device, base::OwnedFd socket) : device_(std::move(device)), socket_(std::move(socket)) {}
+  /// 0, or the error number.
+  [[nodiscard]] int call(unsigned long request, void* data) const;
   /// `command` begins with the command's number and takes the answer.
   [[nodiscard]] base::Status ask(void* command, const char* about) const;
   [[nodiscard]] base::Result<RssReply> hash_by_ioctl() const;

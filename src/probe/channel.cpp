@@ -3,17 +3,14 @@
 
 #include <fmt/format.h>
 #include <linux/errqueue.h>
-#include <linux/net_tstamp.h>
 #include <sys/random.h>
 #include <sys/uio.h>
 
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <ctime>
 #include <utility>
 
-#include "base/units.h"
 #include "probe/channel_filter.h"
 #include "probe/udp_packet.h"
 
@@ -28,7 +25,8 @@ constexpr int receive_buffer_bytes = 8 << 20;
 constexpr int send_buffer_bytes = 1 << 20;
 /// IP header with options, an answer and what a host may pad it with.
 constexpr std::size_t message_bytes = 256;
-constexpr std::size_t control_bytes = 192;
+/// Timestamps, drops, and an ICMPv6 error with who reported it.
+constexpr std::size_t control_bytes = 256;
 /// Transmit timestamps come when a packet leaves, in order but for several queues: more outstanding ones than this are not known.
 constexpr std::size_t key_capacity = 65536;
 
@@ -107,22 +105,6 @@ base::Status attach(int fd, const FilterProgram& program) {
     return base::errno_error("filter", "a raw socket", errno);
   }
   return base::ok();
-}
-
-std::int64_t to_ns(const timespec& time) {
-  return (static_cast<std::int64_t>(time.tv_sec) * base::ns_per_s) + time.tv_nsec;
-}
-
-/// The software timestamp of a control message, which scm_timestamping has first.
-std::optional<std::int64_t> timestamp_of(const cmsghdr& control) {
-  scm_timestamping stamps{};
-  if (control.cmsg_level != SOL_SOCKET || control.cmsg_type != SCM_TIMESTAMPING || control.cmsg_len < CMSG_LEN(sizeof stamps)) {
-    return std::nullopt;
-  }
-  std::memcpy(&stamps, CMSG_DATA(&control), sizeof stamps);
-  timespec software{};
-  std::memcpy(&software, &stamps.ts[0], sizeof software);
-  return software.tv_sec != 0 ? std::optional(to_ns(software)) : std::nullopt;
 }
 
 }  // namespace
@@ -236,14 +218,12 @@ bool Channel::raw_permitted() {
 }
 
 void Channel::start_timestamps() {
-  constexpr unsigned receive = SOF_TIMESTAMPING_RX_SOFTWARE | SOF_TIMESTAMPING_SOFTWARE;
-  // OPT_TSONLY: the error queue is charged to the receive buffer, so packets are not to come back whole. Setting OPT_ID anew starts
-  // the numbering at 0: only a change from off to on does.
-  constexpr unsigned transmit = SOF_TIMESTAMPING_TX_SOFTWARE | SOF_TIMESTAMPING_OPT_ID | SOF_TIMESTAMPING_OPT_TSONLY;
-  set_option(fd_.get(), SOL_SOCKET, SO_TIMESTAMPING, receive);
-  if (options_.transmit_timestamps) {
-    set_option(fd_.get(), SOL_SOCKET, SO_TIMESTAMPING, receive | transmit);
-  }
+  const StampRequest request{.transmit = options_.transmit_timestamps,
+                             .hardware_receive = options_.hardware_receive_timestamps,
+                             .hardware_transmit = options_.hardware_transmit_timestamps};
+  // Setting SOF_TIMESTAMPING_OPT_ID anew starts the numbering of sent packets at 0: only a change from off to on does.
+  set_option(fd_.get(), SOL_SOCKET, SO_TIMESTAMPING, request.receive_flags());
+  set_option(fd_.get(), SOL_SOCKET, SO_TIMESTAMPING, request.all_flags());
   next_key_ = 0;
 }
 
@@ -335,8 +315,8 @@ void Channel::read_control(msghdr& header, ReceivedPacket& packet) {
     }
     if (control->cmsg_type == SO_RXQ_OVFL && control->cmsg_len >= CMSG_LEN(sizeof dropped_)) {
       std::memcpy(&dropped_, CMSG_DATA(control), sizeof dropped_);
-    } else if (const std::optional<std::int64_t> stamp = timestamp_of(*control)) {
-      packet.received_realtime_ns = stamp;
+    } else if (const PacketStamps stamps = stamps_of(*control); stamps.any()) {
+      packet.stamps = stamps;
     }
   }
 }
@@ -365,7 +345,7 @@ std::optional<QueuedError> Channel::read_error(msghdr& header, std::span<const s
     SocketAddress offender;
   };
   Report report{};
-  std::optional<std::int64_t> stamp;
+  PacketStamps stamps;
   bool has_report = false;
   for (cmsghdr* control = CMSG_FIRSTHDR(&header); control != nullptr; control = CMSG_NXTHDR(&header, control)) {
     const bool is_report = (control->cmsg_level == IPPROTO_IP && control->cmsg_type == IP_RECVERR) ||
@@ -373,8 +353,8 @@ std::optional<QueuedError> Channel::read_error(msghdr& header, std::span<const s
     if (is_report && control->cmsg_len >= CMSG_LEN(sizeof report.error)) {
       std::memcpy(&report, CMSG_DATA(control), std::min(sizeof report, control->cmsg_len - CMSG_LEN(0)));
       has_report = true;
-    } else if (const std::optional<std::int64_t> found = timestamp_of(*control)) {
-      stamp = found;
+    } else if (const PacketStamps found = stamps_of(*control); found.any()) {
+      stamps = found;
     }
   }
   if (!has_report) {
@@ -384,10 +364,10 @@ std::optional<QueuedError> Channel::read_error(msghdr& header, std::span<const s
   if (report.error.ee_origin == SO_EE_ORIGIN_TIMESTAMPING) {
     const std::uint32_t key = report.error.ee_data;
     const std::uint32_t age = next_key_ - key;
-    if (!stamp || age == 0 || age > next_key_ || age > key_capacity || sequences_by_key_.empty()) {
+    if (!stamps.any() || age == 0 || age > next_key_ || age > key_capacity || sequences_by_key_.empty()) {
       return std::nullopt;
     }
-    error.transmitted = {.sequence = sequences_by_key_[key % key_capacity], .realtime_ns = *stamp};
+    error.transmitted = {.sequence = sequences_by_key_[key % key_capacity], .stamps = stamps};
     return error;
   }
   if (report.error.ee_origin != SO_EE_ORIGIN_ICMP && report.error.ee_origin != SO_EE_ORIGIN_ICMP6) {

@@ -14,6 +14,7 @@
 #include "base/result.h"
 #include "evidence/records.h"
 #include "probe/endpoint.h"
+#include "probe/packet_stamps.h"
 #include "probe/source_ports.h"
 #include "probe/tcp_packet.h"
 
@@ -31,6 +32,9 @@ struct ChannelOptions {
   std::optional<std::uint16_t> icmp_identifier;
   /// Ask the kernel when each packet left (SOF_TIMESTAMPING_TX_SOFTWARE).
   bool transmit_timestamps = true;
+  /// Ask for the network card's timestamps, too, of what is received and of what is sent.
+  bool hardware_receive_timestamps = false;
+  bool hardware_transmit_timestamps = false;
 };
 
 /// A packet that came. The bytes are valid until the next receive.
@@ -39,17 +43,17 @@ struct ReceivedPacket {
   std::span<const std::byte> payload;
   /// Without a port on raw sockets.
   Endpoint from;
-  /// Kernel receive timestamp, CLOCK_REALTIME.
-  std::optional<std::int64_t> received_realtime_ns;
+  /// Of its reception.
+  PacketStamps stamps;
   bool truncated = false;
 };
 
 /// From the socket's error queue.
 struct QueuedError {
-  /// A packet has left: its sequence and the kernel's transmit timestamp, CLOCK_REALTIME.
+  /// A packet has left: the kernel's transmit timestamp or the card's, each in a message of its own.
   struct Transmitted {
     std::int64_t sequence = 0;
-    std::int64_t realtime_ns = 0;
+    PacketStamps stamps;
   };
   std::optional<Transmitted> transmitted;
   /// Otherwise: an ICMP error, who reported it, and what it quotes of a packet, from its ICMP, TCP or UDP payload on.

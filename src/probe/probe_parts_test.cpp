@@ -122,6 +122,25 @@ TEST(ScoreBoard, TellsLateFromSentLateFromLost) {
   EXPECT_EQ(board.targets()[0].score.maximum_ns(), 51 * ns_per_ms) << "scored from the intended time";
 }
 
+TEST(ScoreBoard, TellsWhatTheCardHadInTimeFromWhatCameLateToIt) {
+  ScoreBoard board(1, 10 * ns_per_ms);
+  board.add(0, probe(0, 0, 0, ns_per_ms));
+  EXPECT_EQ(board.own_queue().count(), 0) << "no timestamp, no time";
+  evidence::ProbeRecord in_queue = probe(1, 0, 0, 80 * ns_per_ms);
+  in_queue.transmitted_ns = 0;
+  in_queue.hardware_transmitted_ns = ns_per_ms / 2;
+  in_queue.hardware_received_ns = 2 * ns_per_ms;
+  EXPECT_EQ(board.add(0, in_queue), ProbeFateKind::late);
+  evidence::ProbeRecord on_the_way = probe(2, 0, 0, 80 * ns_per_ms);
+  on_the_way.hardware_received_ns = 79 * ns_per_ms;
+  EXPECT_EQ(board.add(0, on_the_way), ProbeFateKind::late);
+  EXPECT_EQ(board.own_queue().count(), 2);
+  EXPECT_EQ(board.own_queue().maximum_ns(), 78 * ns_per_ms);
+  EXPECT_EQ(board.own_card().maximum_ns(), ns_per_ms / 2);
+  EXPECT_EQ(board.own_card().count(), 1);
+  EXPECT_EQ(board.late_by_own_queue(), 1);
+}
+
 TEST(ScoreBoard, TellsInWhichPhaseHttpProbesWereSlowOrLost) {
   ScoreBoard board(2, ns_per_s);
   evidence::ProbeRecord probe;

@@ -93,6 +93,20 @@ void ProbeSession::transmitted(std::int64_t sequence, std::int64_t transmitted_n
   }
 }
 
+void ProbeSession::hardware_transmitted(std::int64_t sequence, std::int64_t transmitted_ns, std::int64_t now_ns) {
+  if (is_outstanding(sequence)) {
+    evidence::ProbeRecord& probe = slot_at(sequence).probe;
+    probe.hardware_transmitted_ns = hardware_time_between(std::max(probe.sent_ns, probe.transmitted_ns), transmitted_ns, now_ns);
+  }
+}
+
+std::int64_t ProbeSession::hardware_time_between(std::int64_t from_ns, std::int64_t time_ns, std::int64_t to_ns) {
+  if (time_ns == evidence::ProbeRecord::unknown || time_ns < from_ns - hardware_error_ns || time_ns > to_ns + hardware_error_ns) {
+    return evidence::ProbeRecord::unknown;
+  }
+  return std::max(from_ns, std::min(time_ns, to_ns));
+}
+
 void ProbeSession::stop_sending() {
   schedule_.count = std::min(schedule_.count, next_sequence_);
 }
@@ -139,6 +153,7 @@ ReplyVerdict ProbeSession::received(std::int64_t sequence, std::int64_t received
   slot.probe.received_ns = received_ns;
   slot.probe.answer = details.kind;
   slot.probe.far_host_ns = details.far_host_ns;
+  slot.probe.hardware_received_ns = hardware_time_between(slot.probe.sent_ns, details.hardware_received_ns, received_ns);
   slot.state = SlotState::answered;
   --outstanding_count_;
   ++counts_.answered;

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "base/units.h"
 #include "evidence/records.h"
 
 namespace stallscope::probe {
@@ -64,7 +65,7 @@ struct SessionCounts {
 };
 
 struct SessionLimits {
-  /// How many probes can be outstanding; each takes sizeof(Slot), 80 bytes. An older one is lost when its slot is needed.
+  /// How many probes can be outstanding; each takes sizeof(Slot), 96 bytes. An older one is lost when its slot is needed.
   std::int64_t window = 65536;
   /// Probes that are overdue by more than this many are not sent: a sender that was suspended for an hour would flood the network.
   std::int64_t catch_up = 32768;
@@ -75,6 +76,8 @@ struct SessionLimits {
 struct AnswerDetails {
   evidence::AnswerKind kind = evidence::AnswerKind::none;
   std::int64_t far_host_ns = evidence::ProbeRecord::unknown;
+  /// When the network card had it.
+  std::int64_t hardware_received_ns = evidence::ProbeRecord::unknown;
 };
 
 /// The bookkeeping of one run of probes, whatever their kind: schedule, outstanding probes and their scores. Pure: it is told every
@@ -84,6 +87,9 @@ struct AnswerDetails {
 /// A probe is late or lost, never both.
 class ProbeSession {
  public:
+  /// How far a card's timestamp may seem to lie outside of what is possible; beyond that it is another clock's.
+  static constexpr std::int64_t hardware_error_ns = 100 * base::ns_per_us;
+
   ProbeSession(const ProbeSchedule& schedule, const SessionLimits& limits);
 
   /// The first probe is due at `start_ns`. To be called once, before anything else: apart from the constructor because that takes
@@ -103,6 +109,9 @@ class ProbeSession {
   void skip() { ++counts_.skipped; }
   /// The kernel's transmit timestamp of a probe. Ignored unless it lies between its sending and `now_ns`.
   void transmitted(std::int64_t sequence, std::int64_t transmitted_ns, std::int64_t now_ns);
+  /// The card's, by its clock, which is known to hardware_error_ns. Ignored where that makes it impossible, or when the answer was
+  /// here before it.
+  void hardware_transmitted(std::int64_t sequence, std::int64_t transmitted_ns, std::int64_t now_ns);
   /// No further probe is sent; those outstanding are still awaited.
   void stop_sending();
 
@@ -134,6 +143,8 @@ class ProbeSession {
     SlotState state = SlotState::unused;
   };
 
+  /// Of a card's timestamp that can only lie between the two; unknown where it does not.
+  [[nodiscard]] static std::int64_t hardware_time_between(std::int64_t from_ns, std::int64_t time_ns, std::int64_t to_ns);
   [[nodiscard]] const Slot* slot_of(std::int64_t sequence) const;
   [[nodiscard]] Slot& slot_at(std::int64_t sequence);
   void lose(Slot& slot, SlotState becomes);

@@ -112,6 +112,36 @@ TEST_F(Session, ScoresFromTheIntendedTimeWhenTheSenderFroze) {
   EXPECT_EQ(session_.counts().worst_own_lateness_ns, 100 * ns_per_ms);
 }
 
+TEST_F(Session, ACardsTimestampsStandWhereTheyArePossible) {
+  constexpr std::int64_t begin_ns = 5;
+  constexpr std::int64_t answered_ns = 30 * ns_per_ms;
+  constexpr std::int64_t error_ns = ProbeSession::hardware_error_ns;
+  struct Case {
+    std::int64_t stamp_ns;
+    std::int64_t kept_ns;
+  };
+  for (const Case& each :
+       {Case{ns_per_ms, ns_per_ms}, Case{answered_ns + error_ns, answered_ns}, Case{begin_ns - error_ns, begin_ns},
+        Case{answered_ns + error_ns + 1, ProbeRecord::unknown}, Case{begin_ns - error_ns - 1, ProbeRecord::unknown}}) {
+    ProbeSession session({.interval_ns = interval_ns, .count = 3}, default_limits);
+    session.begin(begin_ns);
+    send_due(session, begin_ns);
+    session.hardware_transmitted(0, each.stamp_ns, answered_ns);
+    session.received(0, answered_ns, {.hardware_received_ns = each.stamp_ns});
+    ASSERT_EQ(session.finished().size(), 1U);
+    EXPECT_EQ(session.finished()[0].hardware_received_ns, each.kept_ns) << each.stamp_ns;
+    EXPECT_EQ(session.finished()[0].hardware_transmitted_ns, each.kept_ns) << each.stamp_ns;
+  }
+}
+
+TEST_F(Session, WithoutACardsTimestampsTheyAreUnknown) {
+  send_due(session_, 0);
+  session_.received(0, ns_per_ms, {});
+  ASSERT_EQ(session_.finished().size(), 1U);
+  EXPECT_EQ(session_.finished()[0].hardware_transmitted_ns, ProbeRecord::unknown);
+  EXPECT_EQ(session_.finished()[0].own_queue_ns(), ProbeRecord::unknown);
+}
+
 TEST_F(Session, LateReplyAcrossTheSequenceWrapIsScoredToItsOwnProbe) {
   advance_to(session_, 65535);
   const std::int64_t stalled_at_ns = 65535 * interval_ns;

@@ -13,6 +13,7 @@
 #include "base/numbers.h"
 #include "evidence/syn_mark.h"
 #include "host/sockets.h"
+#include "probe/hardware_stamps.h"
 #include "probe/netns.h"
 #include "probe/prober_run.h"
 #include "probe/prober_state.h"
@@ -123,16 +124,13 @@ class Setup {
     if (!Channel::raw_permitted()) {
       connect_instead();
     }
+    if (base::Status status = find_routes(); !status) {
+      return status;
+    }
+    find_hardware();
     for (std::size_t i = 0; i < state_.options.targets.size(); ++i) {
       ProbeTarget& target = state_.options.targets[i];
-      const base::Result<Endpoint> from = route_to(target.to);
-      if (!from) {
-        base::Error error = from.error();
-        error.object = target.name;
-        return error;
-      }
       TargetState& opened = state_.targets[i];
-      opened.from = *from;
       if (!is_connection(target.kind)) {
         if (base::Status status = link(target, opened); !status) {
           return status;
@@ -154,6 +152,36 @@ class Setup {
   }
 
  private:
+  base::Status find_routes() {
+    for (std::size_t i = 0; i < state_.options.targets.size(); ++i) {
+      const ProbeTarget& target = state_.options.targets[i];
+      const base::Result<Endpoint> from = route_to(target.to);
+      if (!from) {
+        base::Error error = from.error();
+        error.object = target.name;
+        return error;
+      }
+      state_.targets[i].from = *from;
+    }
+    return base::ok();
+  }
+
+  void find_hardware() {
+    std::vector<Endpoint> sources;
+    for (const TargetState& target : state_.targets) {
+      if (std::none_of(sources.begin(), sources.end(), [&](const Endpoint& known) { return known.same_address(target.from); })) {
+        sources.push_back(target.from);
+      }
+    }
+    HardwareStamps found = find_hardware_stamps(sources);
+    if (found.gap) {
+      add_gap(*std::move(found.gap));
+    }
+    state_.phc = std::move(found.clock);
+    hardware_receive_ = found.receive;
+    hardware_transmit_ = found.transmit;
+  }
+
   [[nodiscard]] PortRange tcp_range() const { return state_.options.source_ports.value_or(default_source_ports); }
 
   [[nodiscard]] std::int64_t flow_count(const ProbeTarget& target, const TargetState& opened) const {
@@ -180,6 +208,8 @@ class Setup {
     options.kind = target.kind;
     options.family = target.to.family;
     options.transmit_timestamps = state_.options.transmit_timestamps;
+    options.hardware_receive_timestamps = hardware_receive_;
+    options.hardware_transmit_timestamps = hardware_transmit_;
     options.tcp_source_ports = tcp_range();
     options.icmp_identifier = state_.options.icmp_identifier;
     if (target.kind != ProbeKind::udp_echo) {
@@ -257,6 +287,8 @@ class Setup {
   Prober::State& state_;
   std::size_t tcp_count_ = 0;
   std::int64_t next_flow_id_ = 1;
+  bool hardware_receive_ = false;
+  bool hardware_transmit_ = false;
 };
 
 }  // namespace

@@ -281,12 +281,15 @@ class ProberRun {
         // It left before its answer came, but perhaps after the error queue was read.
         drain_errors(link);
       }
-      received_ns = clock_.to_monotonic(packet.received_realtime_ns, probe->sent_ns);
+      received_ns = clock_.to_monotonic(packet.stamps.software_ns, probe->sent_ns);
       const std::int64_t delivery_ns = link.seen_empty_ns - received_ns;
       summary_.late_deliveries += delivery_ns > late_delivery_after_ns ? 1 : 0;
       summary_.worst_delivery_ns = std::max(summary_.worst_delivery_ns, delivery_ns);
     }
     AnswerDetails details = marked->details;
+    if (const std::optional<std::int64_t> hardware_ns = hardware_time_of(packet.stamps)) {
+      details.hardware_received_ns = *hardware_ns;
+    }
     if (details.kind == evidence::AnswerKind::syn_ack && received_ns > 0 &&
         state_.targets[state_.target_of(marked->sequence)].resent.is_resent(probe->sent_ns, received_ns,
                                                                             marked->far_timestamp_ms)) {
@@ -294,6 +297,11 @@ class ProberRun {
     }
     const ReplyVerdict verdict = session_.received(marked->sequence, received_ns, details);
     summary_.duplicates[state_.target_of(marked->sequence)] += verdict == ReplyVerdict::duplicate ? 1 : 0;
+  }
+
+  /// By the monotonic clock; nothing where there is none.
+  [[nodiscard]] std::optional<std::int64_t> hardware_time_of(const PacketStamps& stamps) {
+    return stamps.hardware_ns && state_.phc ? state_.phc->to_monotonic(*stamps.hardware_ns, base::monotonic_ns()) : std::nullopt;
   }
 
   /// The sequence says which probe is answered; the addresses have to agree with where that went.
@@ -321,7 +329,7 @@ class ProberRun {
       const std::int64_t now_ns = base::monotonic_ns();
       for (const QueuedError& error : errors) {
         if (error.transmitted) {
-          session_.transmitted(error.transmitted->sequence, error.transmitted->realtime_ns - offset_ns, now_ns);
+          take_transmitted(*error.transmitted, offset_ns, now_ns);
         } else if (link.kind->parse_quoted(error.quoted, session_.newest_sequence())) {
           errors_.add({.icmp = true,
                        .version = link.channel.family() == AF_INET6 ? IcmpVersion::v6 : IcmpVersion::v4,
@@ -330,6 +338,15 @@ class ProberRun {
                        .reporter = error.reporter});
         }
       }
+    }
+  }
+
+  void take_transmitted(const QueuedError::Transmitted& transmitted, std::int64_t realtime_offset_ns, std::int64_t now_ns) {
+    if (transmitted.stamps.software_ns) {
+      session_.transmitted(transmitted.sequence, *transmitted.stamps.software_ns - realtime_offset_ns, now_ns);
+    }
+    if (const std::optional<std::int64_t> hardware_ns = hardware_time_of(transmitted.stamps)) {
+      session_.hardware_transmitted(transmitted.sequence, *hardware_ns, now_ns);
     }
   }
 

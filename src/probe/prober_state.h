@@ -13,6 +13,7 @@
 #include "probe/connections.h"
 #include "probe/netns.h"
 #include "probe/packet_kind.h"
+#include "probe/phc.h"
 #include "probe/probe_session.h"
 #include "probe/prober.h"
 #include "probe/resent_answer.h"
@@ -60,6 +61,8 @@ struct Prober::State {
   std::vector<Link> links;
   std::optional<SourcePorts> tcp_ports;
   std::optional<Connections> connections;
+  /// Where a card's timestamps can be used.
+  std::optional<PhcClock> phc;
   std::vector<evidence::GapRecord> gaps;
 
   [[nodiscard]] std::size_t target_of(std::int64_t sequence) const {

@@ -33,6 +33,7 @@ ProbeFateKind ScoreBoard::add(std::size_t target, const evidence::ProbeRecord& p
   if (probe.transmitted_ns != evidence::ProbeRecord::unknown) {
     own_stack_.add(probe.transmitted_ns - probe.sent_ns);
   }
+  add_hardware_times(targets_[target], probe, fate == ProbeFateKind::late);
   const bool overtaken = probe.answered() && probe.sequence < targets_[target].newest_answered;
   for (TargetScore* score : {&targets_[target], &total_}) {
     ++score->sent;
@@ -57,6 +58,17 @@ ProbeFateKind ScoreBoard::add(std::size_t target, const evidence::ProbeRecord& p
     }
   }
   return fate;
+}
+
+void ScoreBoard::add_hardware_times(const TargetScore& score, const evidence::ProbeRecord& probe, bool late) {
+  constexpr std::int64_t unknown = evidence::ProbeRecord::unknown;
+  if (probe.transmitted_ns != unknown && probe.hardware_transmitted_ns != unknown) {
+    own_card_.add(probe.hardware_transmitted_ns - probe.transmitted_ns);
+  }
+  if (probe.own_queue_ns() != unknown) {
+    own_queue_.add(probe.own_queue_ns());
+    late_by_own_queue_ += late && probe.rtt_ns() - probe.own_queue_ns() - score.fastest_ns < late_after_ns_ ? 1 : 0;
+  }
 }
 
 void ScoreBoard::add_phases(std::size_t target, const evidence::ProbeRecord& probe, const evidence::HttpRecord& http) {

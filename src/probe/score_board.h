@@ -86,9 +86,16 @@ class ScoreBoard {
   [[nodiscard]] const base::LatencyHistogram& own_lateness() const { return own_lateness_; }
   /// From sent to the kernel's transmit timestamp: this host's stack, queueing discipline and driver.
   [[nodiscard]] const base::LatencyHistogram& own_stack() const { return own_stack_; }
+  /// Where the card stamps packets: from the kernel's transmit timestamp to the card's, and from the card's receive timestamp to
+  /// the kernel's: what waited in this host's receive queue.
+  [[nodiscard]] const base::LatencyHistogram& own_card() const { return own_card_; }
+  [[nodiscard]] const base::LatencyHistogram& own_queue() const { return own_queue_; }
+  /// Late ones that would have been in time, had they not lain there.
+  [[nodiscard]] std::int64_t late_by_own_queue() const { return late_by_own_queue_; }
 
  private:
   ProbeFateKind fate_of(const TargetScore& score, const evidence::ProbeRecord& probe) const;
+  void add_hardware_times(const TargetScore& score, const evidence::ProbeRecord& probe, bool late);
 
   std::int64_t late_after_ns_;
   unsigned target_bits_;
@@ -96,6 +103,9 @@ class ScoreBoard {
   TargetScore total_;
   base::LatencyHistogram own_lateness_;
   base::LatencyHistogram own_stack_;
+  base::LatencyHistogram own_card_;
+  base::LatencyHistogram own_queue_;
+  std::int64_t late_by_own_queue_ = 0;
 };
 
 }  // namespace stallscope::probe
