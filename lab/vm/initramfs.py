@@ -17,7 +17,7 @@ INIT = """#!/bin/busybox sh
 set -e
 /bin/busybox --install -s /bin
 mount -t devtmpfs devtmpfs /dev
-mkdir -p /dev/shm /proc /run /sys /tmp /var /result/out
+mkdir -p /dev/shm /proc /run /sys /tmp /var/tmp /result/out
 ln -s /run /var/run
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
