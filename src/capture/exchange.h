@@ -3,6 +3,7 @@
 
 #include <array>
 #include <bit>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <string_view>
@@ -41,13 +42,49 @@ struct ExchangeKey {
 };
 static_assert(sizeof(ExchangeKey) == 40, "it is compared and hashed as five words");
 
+/// A key as it is hashed and compared. What is stored in pieces and loaded in words at once has to wait for the stores; so where a
+/// key is made for each packet, its words are.
+struct KeyWords {
+  std::array<std::uint64_t, sizeof(ExchangeKey) / sizeof(std::uint64_t)> words{};
+
+  [[nodiscard]] ExchangeKey key() const { return std::bit_cast<ExchangeKey>(words); }
+};
+
+/// Addresses of 4 or 16 bytes from a packet.
+[[nodiscard]] inline KeyWords key_words(ExchangeKind kind, bool v6, const std::uint8_t* near, const std::uint8_t* far,
+                                        std::uint16_t near_port, std::uint16_t far_port) {
+  constexpr bool little = std::endian::native == std::endian::little;
+  // Where each member lies within the last word.
+  const auto member = [](std::uint64_t value, std::size_t at, std::size_t size) {
+    return value << (8 * (little ? at : sizeof(std::uint64_t) - at - size));
+  };
+  KeyWords result;
+  if (v6) {
+    std::memcpy(&result.words[0], near, 16);
+    std::memcpy(&result.words[2], far, 16);
+  } else {
+    std::uint32_t short_near = 0;
+    std::uint32_t short_far = 0;
+    std::memcpy(&short_near, near, sizeof(short_near));
+    std::memcpy(&short_far, far, sizeof(short_far));
+    result.words[0] = member(short_near, 0, sizeof(short_near));
+    result.words[2] = member(short_far, 0, sizeof(short_far));
+  }
+  constexpr std::size_t ports_at = offsetof(ExchangeKey, near_port);
+  result.words[4] = member(near_port, 0, sizeof(near_port)) |
+                    member(far_port, offsetof(ExchangeKey, far_port) - ports_at, sizeof(far_port)) |
+                    member(static_cast<std::uint8_t>(kind), offsetof(ExchangeKey, kind) - ports_at, sizeof(kind)) |
+                    member(v6 ? 1 : 0, offsetof(ExchangeKey, v6) - ports_at, sizeof(v6));
+  return result;
+}
+
 /// Not with `==` of each member: five words are compared at once.
 [[nodiscard]] inline bool same(const ExchangeKey& a, const ExchangeKey& b) {
   return std::memcmp(&a, &b, sizeof(ExchangeKey)) == 0;
 }
 
 /// Seeded, because who sends packets could choose them to fall into one neighbourhood of a table.
-[[nodiscard]] inline std::uint64_t hash(const ExchangeKey& key, std::uint64_t seed) {
+[[nodiscard]] inline std::uint64_t hash(const KeyWords& key, bool v6, std::uint64_t seed) {
   __extension__ using Wide = unsigned __int128;
   const auto fold = [](std::uint64_t a, std::uint64_t b) {
     const Wide product = static_cast<Wide>(a) * b;
@@ -55,12 +92,16 @@ static_assert(sizeof(ExchangeKey) == 40, "it is compared and hashed as five word
   };
   constexpr std::uint64_t odd_1 = 0x9e3779b97f4a7c15;
   constexpr std::uint64_t odd_2 = 0xd6e8feb86659fd93;
-  const auto words = std::bit_cast<std::array<std::uint64_t, sizeof(ExchangeKey) / sizeof(std::uint64_t)>>(key);
+  const auto& words = key.words;
   std::uint64_t state = fold(words[0] ^ seed, words[2] ^ odd_1 ^ (seed >> 1U));
-  if (key.v6) {
+  if (v6) {
     state = fold(state ^ words[1], words[3] ^ odd_2);
   }
   return fold(state ^ words[4], odd_2 ^ seed);
+}
+
+[[nodiscard]] inline std::uint64_t hash(const ExchangeKey& key, std::uint64_t seed) {
+  return hash(std::bit_cast<KeyWords>(key), key.v6, seed);
 }
 
 [[nodiscard]] std::uint64_t random_seed();

@@ -25,20 +25,27 @@ template <typename Entry>
 class SlotTable {
  public:
   /// `most` is a power of two.
-  explicit SlotTable(std::size_t most) : tags_(least_slots), entries_(least_slots), mask_(least_slots - 1), most_(most) {}
+  explicit SlotTable(std::size_t most)
+      : tags_(least_slots), oldest_(least_slots / bucket_size), entries_(least_slots), mask_(least_slots - 1), most_(most) {}
 
   [[nodiscard]] std::uint64_t hash_of(const ExchangeKey& key) const { return hash(key, seed_); }
+  [[nodiscard]] std::uint64_t hash_of(const KeyWords& key, bool v6) const { return hash(key, v6, seed_); }
   /// Fetching an entry takes two steps, each of which pays where others are done meanwhile: first what tells where it is, then the
   /// entry, or the place where it would go.
-  void prefetch_place(std::uint64_t hash) const { __builtin_prefetch(&tags_[bucket_of(hash)]); }
+  void prefetch_place(std::uint64_t hash) const {
+    __builtin_prefetch(&tags_[bucket_of(hash)]);
+    __builtin_prefetch(&oldest_[bucket_of(hash) / bucket_size]);
+  }
   void prefetch_entry(std::uint64_t hash) const {
     const std::size_t bucket = bucket_of(hash);
     unsigned ways = ways_with(bucket, tag_of(hash));
     ways = ways != 0 ? ways : ways_with(bucket, no_tag);
-    entries_[bucket + (ways != 0 ? first_of(ways) : 0)].prefetch();
+    entries_[bucket + (ways != 0 ? first_of(ways) : oldest_[bucket / bucket_size])].prefetch();
   }
   [[nodiscard]] bool empty() const { return used_ == 0; }
-  [[nodiscard]] std::size_t size_bytes() const { return (mask_ + 1) * (sizeof(Entry) + sizeof(Tag)); }
+  [[nodiscard]] std::size_t size_bytes() const {
+    return ((mask_ + 1) * (sizeof(Entry) + sizeof(Tag))) + ((mask_ + 1) / bucket_size);
+  }
 
   [[nodiscard]] Entry* find(const ExchangeKey& key, std::uint64_t hash) {
     const std::size_t bucket = bucket_of(hash);
@@ -121,7 +128,10 @@ class SlotTable {
     if (const unsigned empty = ways_with(bucket, no_tag); empty != 0) {
       return bucket + first_of(empty);
     }
-    for (std::size_t place = bucket; place < bucket + bucket_size; ++place) {
+    // What came first is most likely over: mostly one is looked at.
+    const std::size_t oldest = oldest_[bucket / bucket_size];
+    for (std::size_t way = 0; way < bucket_size; ++way) {
+      const std::size_t place = bucket + ((oldest + way) % bucket_size);
       if (entries_[place].spare(now_ns)) {
         return place;
       }
@@ -145,6 +155,7 @@ class SlotTable {
       forget(entries_[place]);
     }
     tags_[place] = tag_of(hash);
+    oldest_[place / bucket_size] = static_cast<std::uint8_t>((place + 1) % bucket_size);
     return entries_[place];
   }
 
@@ -154,6 +165,7 @@ class SlotTable {
     const std::size_t old_slots = mask_ + 1;
     const Mapped<Tag> old_tags = std::exchange(tags_, Mapped<Tag>(2 * old_slots));
     const Mapped<Entry> old_entries = std::exchange(entries_, Mapped<Entry>(2 * old_slots));
+    oldest_ = Mapped<std::uint8_t>(2 * old_slots / bucket_size);
     mask_ = (2 * old_slots) - 1;
     used_ = 0;
     for (std::size_t slot = 0; slot < old_slots; ++slot) {
@@ -169,6 +181,8 @@ class SlotTable {
   }
 
   Mapped<Tag> tags_;
+  /// Of each bucket, the place after the one that was taken last.
+  Mapped<std::uint8_t> oldest_;
   Mapped<Entry> entries_;
   std::size_t mask_;
   std::size_t most_;

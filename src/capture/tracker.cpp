@@ -78,7 +78,6 @@ bool Tracker::prepare(const Packet& packet, Decoded& decoded, Step& step) {
   step.segment.time_ns = packet.time_ns;
   step.segment.packet = packet.number;
   step.segment.hops_left = ip.hops_left;
-  step.key.v6 = ip.v6;
   step.answer = evidence::AnswerKind::none;
   step.queued_ticks = static_cast<std::uint16_t>(
       std::min<std::int64_t>(queued_ns / Observation::ns_per_queued_tick, std::numeric_limits<std::uint16_t>::max()));
@@ -88,22 +87,28 @@ bool Tracker::prepare(const Packet& packet, Decoded& decoded, Step& step) {
     prepare_echo(decoded, step);
   }
   const bool reverse = step.kind == StepKind::answer;
-  copy_address(step.key.near, reverse ? ip.destination : ip.source, ip.v6);
-  copy_address(step.key.far, reverse ? ip.source : ip.destination, ip.v6);
+  const std::uint8_t* const near = reverse ? ip.destination : ip.source;
+  const std::uint8_t* const far = reverse ? ip.source : ip.destination;
+  std::uint16_t near_port = decoded.echo_id;
+  std::uint16_t far_port = decoded.echo_sequence;
+  if (tcp) {
+    near_port = reverse ? decoded.destination_port : decoded.source_port;
+    far_port = reverse ? decoded.source_port : decoded.destination_port;
+  }
+  const KeyWords words = key_words(tcp ? ExchangeKind::handshake : ExchangeKind::echo, ip.v6, near, far, near_port, far_port);
+  step.key = words.key();
   if (step.kind == StepKind::segment) {
     // Without data there is nothing to follow, and nothing is looked up.
     data_seen_ = data_seen_ || step.segment.payload_bytes > 0;
     if (!data_seen_) {
       return false;
     }
-    step.key.near_port = decoded.source_port;
-    step.key.far_port = decoded.destination_port;
     step.key = Connections::key_of(step.key, step.segment.from_near);
     step.hash = connections_.hash_of(step.key);
     connections_.prefetch_place(step.hash);
     return true;
   }
-  step.hash = exchanges_.hash_of(step.key);
+  step.hash = exchanges_.hash_of(words, ip.v6);
   exchanges_.prefetch_place(step.hash);
   return true;
 }
@@ -118,23 +123,16 @@ void Tracker::prepare_tcp(const Decoded& decoded, Step& step) {
   step.segment.timestamp_echo = decoded.has_timestamps ? decoded.timestamp_echo : 0;
   constexpr std::uint8_t deciding = tcp_flag::syn | tcp_flag::ack | tcp_flag::rst;
   if (decoded.is(tcp_flag::syn, deciding)) {
-    prepare_handshake(decoded, false, step);
+    step.kind = StepKind::request;
   } else if (decoded.is(tcp_flag::syn | tcp_flag::ack, deciding)) {
+    step.kind = StepKind::answer;
     step.answer = evidence::AnswerKind::syn_ack;
-    prepare_handshake(decoded, true, step);
   } else if (decoded.is(tcp_flag::rst | tcp_flag::ack, tcp_flag::rst | tcp_flag::ack)) {
+    step.kind = StepKind::answer;
     step.answer = evidence::AnswerKind::reset;
-    prepare_handshake(decoded, true, step);
   } else {
     step.kind = StepKind::segment;
   }
-}
-
-void Tracker::prepare_handshake(const Decoded& decoded, bool answers, Step& step) {
-  step.kind = answers ? StepKind::answer : StepKind::request;
-  step.key.kind = ExchangeKind::handshake;
-  step.key.near_port = answers ? decoded.destination_port : decoded.source_port;
-  step.key.far_port = answers ? decoded.source_port : decoded.destination_port;
 }
 
 void Tracker::prepare_echo(const Decoded& decoded, Step& step) {
@@ -144,9 +142,6 @@ void Tracker::prepare_echo(const Decoded& decoded, Step& step) {
   step.segment.sequence = 0;
   step.segment.has_timestamps = false;
   step.segment.timestamp = decoded.echo_mark;
-  step.key.kind = ExchangeKind::echo;
-  step.key.near_port = decoded.echo_id;
-  step.key.far_port = decoded.echo_sequence;
 }
 
 void Tracker::take(const Step& step) {

@@ -72,7 +72,6 @@ class Tracker {
 
   [[nodiscard]] bool prepare(const Packet& packet, Decoded& decoded, Step& step);
   static void prepare_tcp(const Decoded& decoded, Step& step);
-  static void prepare_handshake(const Decoded& decoded, bool answers, Step& step);
   static void prepare_echo(const Decoded& decoded, Step& step);
   void take(const Step& step);
   void request(const Step& step);
