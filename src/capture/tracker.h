@@ -45,8 +45,8 @@ class Tracker {
     /// The last sighting of what was sent then, counted from the first.
     std::uint32_t passed_us = 0;
     std::uint16_t queued_ticks = 0;
-    bool answered : 1 = false;
-    bool has_timestamp : 1 = false;
+    bool answered = false;
+    bool has_timestamp = false;
     std::uint8_t resent_count = 0;
     std::uint8_t hops_left = 0;
 
@@ -58,6 +58,7 @@ class Tracker {
     void prefetch() const;
     [[nodiscard]] Observation unanswered() const;
   };
+  static_assert(sizeof(Entry) == 80, "what most_exchanges of them take is promised");
 
   enum class StepKind : std::uint8_t { request, answer, segment };
   /// What a packet is to be taken for, with all that is needed of it.
