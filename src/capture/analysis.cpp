@@ -1,58 +1,42 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "capture/analysis.h"
 
-#include <algorithm>
+#include <utility>
 
 namespace stallscope::capture {
+namespace {
 
-Analysis::Analysis(bool with_flows) : flows_(with_flows ? std::make_unique<FlowTable>() : nullptr), tracker_(*this) {}
-
-void Analysis::take(const Observation& observation) {
-  const bool response = observation.key.kind == ExchangeKind::response;
-  if (flows_ && !response && observation.answered()) {
-    flows_->add_rtt(observation);
-  }
-  if (!response && !observation.may_be_delayed) {
-    store_.take(observation);
-    return;
-  }
-  if (response) {
-    responses_.take(observation);
-  } else {
-    ++delayed_ack_count_;
-  }
-  if (unjudged_.size() < most_unjudged) {
-    unjudged_.push_back(observation);
-  }
+PipeOptions pipe_options(bool with_flows, PipeOptions options) {
+  options.may_start_thread = options.may_start_thread && !with_flows;
+  return options;
 }
 
-void Analysis::packet(const Packet& packet, const Decoded& decoded) {
-  releases_.add(packet, decoded);
-  if (flows_) {
-    flows_->add(packet, decoded);
-  }
-}
+}  // namespace
 
-void Analysis::resent(const ExchangeKey& key) {
-  if (flows_) {
-    flows_->add_resent(key);
+Analysis::Analysis(bool with_flows, const PipeOptions& pipe)
+    : flows_(with_flows ? std::make_unique<FlowTable>() : nullptr),
+      pairing_(flows_.get()),
+      pipe_(pipe_options(with_flows, pipe), [this](std::span<const PacketFacts> packets) { pairing_.add(packets); }) {}
+
+void Analysis::add(std::span<const Packet> packets) {
+  Decoded decoded;
+  for (const Packet& packet : packets) {
+    decode(packet.data, packet.link, decoded);
+    releases_.add(packet, decoded);
+    if (flows_) {
+      flows_->add(packet, decoded);
+    }
+    if (facts_.read(packet, decoded, pipe_.next())) {
+      pipe_.push();
+    }
   }
 }
 
 Findings Analysis::finish() {
-  tracker_.finish();
+  pipe_.finish();
   Findings findings;
-  findings.exchanges = store_.finish();
-  findings.legs = join_legs(findings.exchanges);
-  std::stable_sort(unjudged_.begin(), unjudged_.end(),
-                   [](const Observation& a, const Observation& b) { return a.sent_ns < b.sent_ns; });
-  findings.unjudged = std::move(unjudged_);
-  findings.counts = tracker_.counts();
-  findings.thinned_count = store_.thinned_count();
-  findings.left_out_count = store_.left_out_count();
-  findings.delayed_ack_count = delayed_ack_count_;
-  findings.response_count = responses_.count();
-  findings.late_responses = responses_.late();
+  pairing_.finish(findings);
+  static_cast<PacketCounts&>(findings.counts) = facts_.counts();
   findings.releases = releases_.finish();
   findings.releases_left_out_count = releases_.left_out_count();
   findings.flows = std::move(flows_);

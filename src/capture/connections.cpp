@@ -2,7 +2,6 @@
 #include "capture/connections.h"
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
 #include <optional>
 
@@ -58,18 +57,6 @@ void Connections::Connection::prefetch() const {
 
 Connections::Connections(ObservationSink& sink, TrackerCounts& counts)
     : sink_(sink), counts_(counts), connections_(most_connections) {}
-
-ExchangeKey Connections::key_of(const ExchangeKey& directed, bool& from_near) {
-  const int addresses = std::memcmp(directed.near.data(), directed.far.data(), directed.near.size());
-  from_near = addresses < 0 || (addresses == 0 && directed.near_port <= directed.far_port);
-  ExchangeKey key = directed;
-  key.kind = ExchangeKind::data;
-  if (!from_near) {
-    std::swap(key.near, key.far);
-    std::swap(key.near_port, key.far_port);
-  }
-  return key;
-}
 
 void Connections::add(const ExchangeKey& key, std::uint64_t hash, const Segment& segment) {
   constexpr unsigned starts_or_ends = tcp_flag::syn | tcp_flag::rst;

@@ -6,25 +6,10 @@
 #include <cstdint>
 
 #include "capture/exchange.h"
+#include "capture/packet_facts.h"
 #include "capture/slot_table.h"
 
 namespace stallscope::capture {
-
-/// What is needed of a TCP packet.
-struct Segment {
-  std::int64_t time_ns = 0;
-  std::uint32_t packet = 0;
-  std::uint32_t sequence = 0;
-  std::uint32_t acknowledgement = 0;
-  std::uint32_t payload_bytes = 0;
-  std::uint32_t timestamp = 0;
-  std::uint32_t timestamp_echo = 0;
-  std::uint8_t flags = 0;
-  std::uint8_t hops_left = 0;
-  bool has_timestamps = false;
-  /// Its sender is the key's `near`.
-  bool from_near = false;
-};
 
 /// Follows the data of TCP connections, once there is some: to the ACK that ends where a segment ends, and from the end of a
 /// request to the first byte of the response. Bytes that were sent more than once are left out (Karn's rule) unless the ACK echoes
@@ -41,8 +26,6 @@ class Connections {
   /// Both must outlive this.
   Connections(ObservationSink& sink, TrackerCounts& counts);
 
-  /// The same for both directions; says in `from_near` which one it is.
-  [[nodiscard]] static ExchangeKey key_of(const ExchangeKey& directed, bool& from_near);
   [[nodiscard]] bool empty() const { return connections_.empty(); }
   [[nodiscard]] std::uint64_t hash_of(const ExchangeKey& key) const { return connections_.hash_of(key); }
   /// As SlotTable's.

@@ -8,6 +8,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "capture/bytes.h"
 #include "evidence/records.h"
 
 namespace stallscope::capture {
@@ -43,7 +44,7 @@ struct ExchangeKey {
 static_assert(sizeof(ExchangeKey) == 40, "it is compared and hashed as five words");
 
 /// A key as it is hashed and compared. What is stored in pieces and loaded in words at once has to wait for the stores; so where a
-/// key is made for each packet, its words are.
+/// key is made for each packet, its words are, one by one.
 struct KeyWords {
   std::array<std::uint64_t, sizeof(ExchangeKey) / sizeof(std::uint64_t)> words{};
 
@@ -58,24 +59,18 @@ struct KeyWords {
   const auto member = [](std::uint64_t value, std::size_t at, std::size_t size) {
     return value << (8 * (little ? at : sizeof(std::uint64_t) - at - size));
   };
-  KeyWords result;
-  if (v6) {
-    std::memcpy(&result.words[0], near, 16);
-    std::memcpy(&result.words[2], far, 16);
-  } else {
-    std::uint32_t short_near = 0;
-    std::uint32_t short_far = 0;
-    std::memcpy(&short_near, near, sizeof(short_near));
-    std::memcpy(&short_far, far, sizeof(short_far));
-    result.words[0] = member(short_near, 0, sizeof(short_near));
-    result.words[2] = member(short_far, 0, sizeof(short_far));
-  }
   constexpr std::size_t ports_at = offsetof(ExchangeKey, near_port);
-  result.words[4] = member(near_port, 0, sizeof(near_port)) |
-                    member(far_port, offsetof(ExchangeKey, far_port) - ports_at, sizeof(far_port)) |
-                    member(static_cast<std::uint8_t>(kind), offsetof(ExchangeKey, kind) - ports_at, sizeof(kind)) |
-                    member(v6 ? 1 : 0, offsetof(ExchangeKey, v6) - ports_at, sizeof(v6));
-  return result;
+  const std::uint64_t last = member(near_port, 0, sizeof(near_port)) |
+                             member(far_port, offsetof(ExchangeKey, far_port) - ports_at, sizeof(far_port)) |
+                             member(static_cast<std::uint8_t>(kind), offsetof(ExchangeKey, kind) - ports_at, sizeof(kind)) |
+                             member(v6 ? 1 : 0, offsetof(ExchangeKey, v6) - ports_at, sizeof(v6));
+  if (v6) {
+    return {
+        {load<std::uint64_t>(near), load<std::uint64_t>(near + 8), load<std::uint64_t>(far), load<std::uint64_t>(far + 8), last}};
+  }
+  const auto short_near = load<std::uint32_t>(near);
+  const auto short_far = load<std::uint32_t>(far);
+  return {{member(short_near, 0, sizeof(short_near)), 0, member(short_far, 0, sizeof(short_far)), 0, last}};
 }
 
 /// Not with `==` of each member: five words are compared at once.
@@ -166,10 +161,9 @@ struct Observation {
   static constexpr std::int64_t ns_per_queued_tick = 15'625;
   [[nodiscard]] std::int64_t queued_ns() const { return queued_ticks * ns_per_queued_tick; }
   [[nodiscard]] std::int64_t rtt_ns() const { return answered_ns - sent_ns; }
-};
 
-struct Decoded;
-struct Packet;
+  friend bool operator==(const Observation&, const Observation&) = default;
+};
 
 /// Where finished exchanges go.
 class ObservationSink {
@@ -181,13 +175,12 @@ class ObservationSink {
   ObservationSink& operator=(ObservationSink&&) = delete;
   virtual ~ObservationSink() = default;
   virtual void take(const Observation& observation) = 0;
-  /// Each packet, before what it finishes.
-  virtual void packet(const Packet& /*packet*/, const Decoded& /*decoded*/) {}
   /// A SYN or data of this flow was sent again.
   virtual void resent(const ExchangeKey& /*key*/) {}
 };
 
-struct TrackerCounts {
+/// What can be told of packets one by one.
+struct PacketCounts {
   std::int64_t packet_count = 0;
   /// Not IP, or a link layer that is not decoded.
   std::int64_t other_count = 0;
@@ -195,6 +188,15 @@ struct TrackerCounts {
   std::int64_t truncated_count = 0;
   std::int64_t fragment_count = 0;
   std::int64_t tunnelled_count = 0;
+  /// Older than one before them.
+  std::int64_t backwards_count = 0;
+  std::int64_t first_ns = 0;
+  std::int64_t last_ns = 0;
+
+  friend bool operator==(const PacketCounts&, const PacketCounts&) = default;
+};
+
+struct TrackerCounts : PacketCounts {
   std::int64_t request_count = 0;
   std::int64_t answer_count = 0;
   /// The same packet again within a millisecond: seen on another interface on its way, not sent again.
@@ -203,8 +205,7 @@ struct TrackerCounts {
   std::int64_t resent_count = 0;
   /// Requests that were forgotten for want of room before an answer was seen; told to the sink as unanswered.
   std::int64_t forgotten_count = 0;
-  /// Packets that are older than one before them, and answers older than their request, which are left out.
-  std::int64_t backwards_count = 0;
+  /// Answers older than their request, which are left out.
   std::int64_t impossible_count = 0;
   /// TCP segments with data or FIN.
   std::int64_t segment_count = 0;
@@ -219,8 +220,8 @@ struct TrackerCounts {
   std::int64_t ambiguous_count = 0;
   /// Connections that gave way to others with data of theirs under way.
   std::int64_t forgotten_connection_count = 0;
-  std::int64_t first_ns = 0;
-  std::int64_t last_ns = 0;
+
+  friend bool operator==(const TrackerCounts&, const TrackerCounts&) = default;
 };
 
 }  // namespace stallscope::capture

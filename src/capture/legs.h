@@ -30,6 +30,8 @@ struct LegCounts {
   std::int64_t joined_count = 0;
   /// Exchanges with the same mark at the same time of which it is not plain which belong together: left as they are.
   std::int64_t ambiguous_count = 0;
+
+  friend bool operator==(const LegCounts&, const LegCounts&) = default;
 };
 
 /// Makes one of all legs of an exchange: the one that was seen first, as who asked knows it, with how long request and answer were

@@ -28,6 +28,8 @@ struct PacketRelease {
   double usual_gaps = 0;
 
   [[nodiscard]] std::int64_t silence_ns() const { return released_ns - silent_from_ns; }
+
+  friend bool operator==(const PacketRelease&, const PacketRelease&) = default;
 };
 
 /// Looks at the distances of packets, by the host they go to, as they pass. Fixed memory.

@@ -30,6 +30,8 @@ struct ServiceResponses {
   std::vector<Observation> worst;
 
   [[nodiscard]] std::int64_t late_count() const { return application_late_count + network_late_count + unclear_late_count; }
+
+  friend bool operator==(const ServiceResponses&, const ServiceResponses&) = default;
 };
 
 /// Counts responses by service, in bounded memory.

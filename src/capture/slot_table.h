@@ -29,7 +29,6 @@ class SlotTable {
       : tags_(least_slots), oldest_(least_slots / bucket_size), entries_(least_slots), mask_(least_slots - 1), most_(most) {}
 
   [[nodiscard]] std::uint64_t hash_of(const ExchangeKey& key) const { return hash(key, seed_); }
-  [[nodiscard]] std::uint64_t hash_of(const KeyWords& key, bool v6) const { return hash(key, v6, seed_); }
   /// Fetching an entry takes two steps, each of which pays where others are done meanwhile: first what tells where it is, then the
   /// entry, or the place where it would go.
   void prefetch_place(std::uint64_t hash) const {

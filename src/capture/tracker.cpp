@@ -60,112 +60,47 @@ Observation Tracker::Entry::unanswered() const {
 
 Tracker::Tracker(ObservationSink& sink) : sink_(sink), exchanges_(most_exchanges), connections_(sink, counts_) {}
 
-bool Tracker::prepare(const Packet& packet, Decoded& decoded, Step& step) {
-  decode(packet.data, packet.link, decoded);
-  sink_.packet(packet, decoded);
-  counts_.other_count += decoded.ip_count == 0 && !decoded.truncated ? 1 : 0;
-  counts_.truncated_count += decoded.truncated ? 1 : 0;
-  counts_.fragment_count += decoded.fragment ? 1 : 0;
-  counts_.tunnelled_count += decoded.ip_count > 1 ? 1 : 0;
-  counts_.backwards_count += packet.time_ns < newest_ns_ ? 1 : 0;
-  const std::int64_t queued_ns = std::max<std::int64_t>(newest_ns_ - packet.time_ns, 0);
-  newest_ns_ = std::max(newest_ns_, packet.time_ns);
-  const bool tcp = decoded.transport == Transport::tcp;
-  if (!tcp && decoded.transport != Transport::icmp_echo_request && decoded.transport != Transport::icmp_echo_reply) {
-    return false;
+std::uint64_t Tracker::look_up(const PacketFacts& facts) const {
+  if (facts.kind == PacketFacts::Kind::segment) {
+    const std::uint64_t hash = connections_.hash_of(facts.key);
+    connections_.prefetch_place(hash);
+    return hash;
   }
-  const IpHeader& ip = decoded.inner();
-  step.segment.time_ns = packet.time_ns;
-  step.segment.packet = packet.number;
-  step.segment.hops_left = ip.hops_left;
-  step.answer = evidence::AnswerKind::none;
-  step.queued_ticks = static_cast<std::uint16_t>(
-      std::min<std::int64_t>(queued_ns / Observation::ns_per_queued_tick, std::numeric_limits<std::uint16_t>::max()));
-  if (tcp) {
-    prepare_tcp(decoded, step);
+  const std::uint64_t hash = exchanges_.hash_of(facts.key);
+  exchanges_.prefetch_place(hash);
+  return hash;
+}
+
+void Tracker::prefetch_entry(const PacketFacts& facts, std::uint64_t hash) const {
+  if (facts.kind == PacketFacts::Kind::segment) {
+    connections_.prefetch_entry(hash);
   } else {
-    prepare_echo(decoded, step);
-  }
-  const bool reverse = step.kind == StepKind::answer;
-  const std::uint8_t* const near = reverse ? ip.destination : ip.source;
-  const std::uint8_t* const far = reverse ? ip.source : ip.destination;
-  std::uint16_t near_port = decoded.echo_id;
-  std::uint16_t far_port = decoded.echo_sequence;
-  if (tcp) {
-    near_port = reverse ? decoded.destination_port : decoded.source_port;
-    far_port = reverse ? decoded.source_port : decoded.destination_port;
-  }
-  const KeyWords words = key_words(tcp ? ExchangeKind::handshake : ExchangeKind::echo, ip.v6, near, far, near_port, far_port);
-  step.key = words.key();
-  if (step.kind == StepKind::segment) {
-    // Without data there is nothing to follow, and nothing is looked up.
-    data_seen_ = data_seen_ || step.segment.payload_bytes > 0;
-    if (!data_seen_) {
-      return false;
-    }
-    step.key = Connections::key_of(step.key, step.segment.from_near);
-    step.hash = connections_.hash_of(step.key);
-    connections_.prefetch_place(step.hash);
-    return true;
-  }
-  step.hash = exchanges_.hash_of(words, ip.v6);
-  exchanges_.prefetch_place(step.hash);
-  return true;
-}
-
-void Tracker::prepare_tcp(const Decoded& decoded, Step& step) {
-  step.segment.flags = decoded.tcp_flags;
-  step.segment.sequence = decoded.tcp_sequence;
-  step.segment.acknowledgement = decoded.tcp_acknowledgement;
-  step.segment.payload_bytes = decoded.fragment ? 0 : decoded.tcp_payload_bytes;
-  step.segment.has_timestamps = decoded.has_timestamps;
-  step.segment.timestamp = decoded.has_timestamps ? decoded.timestamp_value : 0;
-  step.segment.timestamp_echo = decoded.has_timestamps ? decoded.timestamp_echo : 0;
-  constexpr std::uint8_t deciding = tcp_flag::syn | tcp_flag::ack | tcp_flag::rst;
-  if (decoded.is(tcp_flag::syn, deciding)) {
-    step.kind = StepKind::request;
-  } else if (decoded.is(tcp_flag::syn | tcp_flag::ack, deciding)) {
-    step.kind = StepKind::answer;
-    step.answer = evidence::AnswerKind::syn_ack;
-  } else if (decoded.is(tcp_flag::rst | tcp_flag::ack, tcp_flag::rst | tcp_flag::ack)) {
-    step.kind = StepKind::answer;
-    step.answer = evidence::AnswerKind::reset;
-  } else {
-    step.kind = StepKind::segment;
+    exchanges_.prefetch_entry(hash);
   }
 }
 
-void Tracker::prepare_echo(const Decoded& decoded, Step& step) {
-  const bool answers = decoded.transport == Transport::icmp_echo_reply;
-  step.kind = answers ? StepKind::answer : StepKind::request;
-  step.answer = answers ? evidence::AnswerKind::echo_reply : evidence::AnswerKind::none;
-  step.segment.sequence = 0;
-  step.segment.has_timestamps = false;
-  step.segment.timestamp = decoded.echo_mark;
-}
-
-void Tracker::take(const Step& step) {
-  if (step.kind == StepKind::segment) {
-    connections_.add(step.key, step.hash, step.segment);
+void Tracker::take(const PacketFacts& facts, std::uint64_t hash) {
+  if (facts.kind == PacketFacts::Kind::segment) {
+    connections_.add(facts.key, hash, facts.segment);
     return;
   }
-  if (step.key.kind == ExchangeKind::handshake && !connections_.empty()) {
+  if (facts.key.kind == ExchangeKind::handshake && !connections_.empty()) {
     // What has these ports begins anew, or is over.
-    Segment segment = step.segment;
-    const ExchangeKey key = Connections::key_of(step.key, segment.from_near);
+    Segment segment = facts.segment;
+    const ExchangeKey key = connection_key(facts.key, segment.from_near);
     connections_.add(key, connections_.hash_of(key), segment);
   }
-  if (step.kind == StepKind::request) {
-    request(step);
+  if (facts.kind == PacketFacts::Kind::request) {
+    request(facts, hash);
   } else {
-    answer(step);
+    answer(facts, hash);
   }
 }
 
-void Tracker::request(const Step& step) {
+void Tracker::request(const PacketFacts& facts, std::uint64_t hash) {
   ++counts_.request_count;
-  const Segment& segment = step.segment;
-  Entry* entry = exchanges_.find(step.key, step.hash);
+  const Segment& segment = facts.segment;
+  Entry* entry = exchanges_.find(facts.key, hash);
   if (entry != nullptr && entry->sequence == segment.sequence) {
     const std::int64_t after_ns = segment.time_ns - entry->last_ns();
     if (entry->is_sighting(segment)) {
@@ -174,9 +109,9 @@ void Tracker::request(const Step& step) {
       return;
     }
     // An echo's number comes round again; a SYN is the same one.
-    if (step.key.kind == ExchangeKind::handshake && after_ns >= 0) {
+    if (facts.key.kind == ExchangeKind::handshake && after_ns >= 0) {
       ++counts_.resent_count;
-      sink_.resent(step.key);
+      sink_.resent(facts.key);
       const std::int64_t since_first_us = (segment.time_ns - entry->first_ns) / base::ns_per_us;
       entry->resent_after_us =
           static_cast<std::uint32_t>(std::min<std::int64_t>(since_first_us, std::numeric_limits<std::uint32_t>::max()));
@@ -190,14 +125,14 @@ void Tracker::request(const Step& step) {
     sink_.take(entry->unanswered());
   }
   if (entry == nullptr) {
-    entry = &exchanges_.make_room(step.hash, segment.time_ns, [&](const Entry& old) {
+    entry = &exchanges_.make_room(hash, segment.time_ns, [&](const Entry& old) {
       if (!old.answered) {
         ++counts_.forgotten_count;
         sink_.take(old.unanswered());
       }
     });
   }
-  entry->key = step.key;
+  entry->key = facts.key;
   entry->first_ns = segment.time_ns;
   entry->sequence = segment.sequence;
   entry->timestamp = segment.timestamp;
@@ -206,18 +141,18 @@ void Tracker::request(const Step& step) {
   entry->resent_after_us = 0;
   entry->passed_us = 0;
   entry->hops_left = segment.hops_left;
-  entry->queued_ticks = step.queued_ticks;
+  entry->queued_ticks = facts.queued_ticks;
   entry->answered = false;
   entry->has_timestamp = segment.has_timestamps;
   entry->resent_count = 0;
 }
 
-void Tracker::answer(const Step& step) {
+void Tracker::answer(const PacketFacts& facts, std::uint64_t hash) {
   ++counts_.answer_count;
-  const Segment& segment = step.segment;
-  Entry* const entry = exchanges_.find(step.key, step.hash);
+  const Segment& segment = facts.segment;
+  Entry* const entry = exchanges_.find(facts.key, hash);
   // An answer acknowledges the SYN, which counts as one byte (RFC 9293, section 3.4).
-  const std::uint32_t answered = step.key.kind == ExchangeKind::echo ? 0 : segment.acknowledgement - 1;
+  const std::uint32_t answered = facts.key.kind == ExchangeKind::echo ? 0 : segment.acknowledgement - 1;
   if (entry == nullptr || entry->answered || entry->sequence != answered) {
     return;
   }
@@ -241,39 +176,25 @@ void Tracker::answer(const Step& step) {
   }
   observation.answered_ns = segment.time_ns;
   observation.answer_packet = segment.packet;
-  observation.answer = step.answer;
+  observation.answer = facts.answer;
   observation.resent_count = answers_first ? std::uint8_t{0} : entry->resent_count;
   observation.queued_ticks = entry->queued_ticks;
   sink_.take(observation);
 }
 
-void Tracker::add(std::span<const Packet> packets) {
-  std::array<Step, batch_size> steps;
-  Decoded decoded;
+void Tracker::add(std::span<const PacketFacts> packets) {
+  std::array<std::uint64_t, batch_size> hashes{};
   while (!packets.empty()) {
     const auto batch = packets.first(std::min(packets.size(), batch_size));
     packets = packets.subspan(batch.size());
-    if (counts_.packet_count == 0) {
-      counts_.first_ns = batch.front().time_ns;
-      counts_.last_ns = counts_.first_ns;
-      newest_ns_ = counts_.first_ns;
+    for (std::size_t at = 0; at < batch.size(); ++at) {
+      hashes[at] = look_up(batch[at]);
     }
-    std::size_t count = 0;
-    for (const Packet& packet : batch) {
-      counts_.first_ns = std::min(counts_.first_ns, packet.time_ns);
-      counts_.last_ns = std::max(counts_.last_ns, packet.time_ns);
-      count += prepare(packet, decoded, steps[count]) ? 1U : 0U;
+    for (std::size_t at = 0; at < batch.size(); ++at) {
+      prefetch_entry(batch[at], hashes[at]);
     }
-    counts_.packet_count += static_cast<std::int64_t>(batch.size());
-    for (std::size_t at = 0; at < count; ++at) {
-      if (steps[at].kind == StepKind::segment) {
-        connections_.prefetch_entry(steps[at].hash);
-      } else {
-        exchanges_.prefetch_entry(steps[at].hash);
-      }
-    }
-    for (std::size_t at = 0; at < count; ++at) {
-      take(steps[at]);
+    for (std::size_t at = 0; at < batch.size(); ++at) {
+      take(batch[at], hashes[at]);
     }
   }
 }

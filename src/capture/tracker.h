@@ -6,9 +6,8 @@
 #include <span>
 
 #include "capture/connections.h"
-#include "capture/decode.h"
 #include "capture/exchange.h"
-#include "capture/packet.h"
+#include "capture/packet_facts.h"
 #include "capture/slot_table.h"
 
 namespace stallscope::capture {
@@ -27,9 +26,10 @@ class Tracker {
   /// `sink` must outlive this.
   explicit Tracker(ObservationSink& sink);
 
-  void add(std::span<const Packet> packets);
+  void add(std::span<const PacketFacts> packets);
   /// Tells the sink of what is unanswered. To be called once, last.
   void finish();
+  /// Those of single packets are FactReader's.
   [[nodiscard]] const TrackerCounts& counts() const { return counts_; }
 
  private:
@@ -60,29 +60,16 @@ class Tracker {
   };
   static_assert(sizeof(Entry) == 80, "what most_exchanges of them take is promised");
 
-  enum class StepKind : std::uint8_t { request, answer, segment };
-  /// What a packet is to be taken for, with all that is needed of it.
-  struct Step {
-    StepKind kind = StepKind::request;
-    evidence::AnswerKind answer = evidence::AnswerKind::none;
-    std::uint16_t queued_ticks = 0;
-    Segment segment;
-    ExchangeKey key;
-    std::uint64_t hash = 0;
-  };
-
-  [[nodiscard]] bool prepare(const Packet& packet, Decoded& decoded, Step& step);
-  static void prepare_tcp(const Decoded& decoded, Step& step);
-  static void prepare_echo(const Decoded& decoded, Step& step);
-  void take(const Step& step);
-  void request(const Step& step);
-  void answer(const Step& step);
+  /// The hash, by which the entry is then found; fetches what tells where that is.
+  [[nodiscard]] std::uint64_t look_up(const PacketFacts& facts) const;
+  void prefetch_entry(const PacketFacts& facts, std::uint64_t hash) const;
+  void take(const PacketFacts& facts, std::uint64_t hash);
+  void request(const PacketFacts& facts, std::uint64_t hash);
+  void answer(const PacketFacts& facts, std::uint64_t hash);
 
   ObservationSink& sink_;
   SlotTable<Entry> exchanges_;
   Connections connections_;
-  bool data_seen_ = false;
-  std::int64_t newest_ns_ = 0;
   TrackerCounts counts_;
 };
 

@@ -8,6 +8,7 @@
 #include "base/units.h"
 #include "capture/evidence.h"
 #include "capture/observations.h"
+#include "capture/packet_facts.h"
 #include "capture/testing.h"
 
 namespace stallscope::capture {
@@ -48,10 +49,20 @@ class Traffic {
   }
   std::vector<Observation> run() {
     Collect sink;
+    FactReader reader;
     Tracker tracker(sink);
-    tracker.add(packets_);
+    std::vector<PacketFacts> all;
+    for (const Packet& packet : packets_) {
+      Decoded decoded;
+      decode(packet.data, packet.link, decoded);
+      if (PacketFacts facts; reader.read(packet, decoded, facts)) {
+        all.push_back(facts);
+      }
+    }
+    tracker.add(all);
     tracker.finish();
     counts = tracker.counts();
+    static_cast<PacketCounts&>(counts) = reader.counts();
     return sink.seen;
   }
   TrackerCounts counts;
