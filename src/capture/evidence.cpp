@@ -5,11 +5,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <string_view>
-#include <unordered_map>
-#include <unordered_set>
+#include <string>
+#include <utility>
 
 #include "base/units.h"
+#include "capture/key_numbers.h"
 
 namespace stallscope::capture {
 namespace {
@@ -34,15 +34,16 @@ class AddressTexts {
     ExchangeKey key;
     key.near = address;
     key.v6 = v6;
-    std::string& text = texts_[key];
-    if (text.empty()) {
-      text = address_text(address, v6);
+    const std::uint32_t number = numbers_.of(key);
+    if (number == texts_.size()) {
+      texts_.push_back(address_text(address, v6));
     }
-    return text;
+    return texts_[number];
   }
 
  private:
-  std::unordered_map<ExchangeKey, std::string, KeyHash> texts_;
+  KeyNumbers numbers_;
+  std::vector<std::string> texts_;
 };
 
 evidence::FlowRecord flow_record(const ExchangeKey& flow, std::int64_t id, AddressTexts& texts) {
@@ -59,11 +60,43 @@ evidence::FlowRecord flow_record(const ExchangeKey& flow, std::int64_t id, Addre
   return record;
 }
 
+/// Their numbers are their ids less 1.
+std::vector<evidence::FlowRecord> flow_records(const KeyNumbers& flows) {
+  std::vector<evidence::FlowRecord> records;
+  records.reserve(flows.size());
+  AddressTexts texts;
+  for (const ExchangeKey& key : flows.keys()) {
+    records.push_back(flow_record(key, static_cast<std::int64_t>(records.size()) + 1, texts));
+  }
+  return records;
+}
+
+/// The one host that was asked, or how many there are.
+void name_target(const KeyNumbers& flows, Evidence& evidence) {
+  KeyNumbers targets;
+  for (const ExchangeKey& flow : flows.keys()) {
+    ExchangeKey target;
+    target.far = flow.far;
+    target.v6 = flow.v6;
+    static_cast<void>(targets.of(target));
+  }
+  evidence::RunRecord& run = evidence.run;
+  if (targets.size() == 1) {
+    run.target = evidence.flows.front().target_address;
+    run.target_address = run.target;
+  } else {
+    run.target = fmt::format("{} hosts", base::format_count(static_cast<std::int64_t>(targets.size())));
+  }
+}
+
 }  // namespace
 
 std::string address_text(const std::array<std::uint8_t, 16>& address, bool v6) {
+  if (!v6) {
+    return fmt::format("{}.{}.{}.{}", address[0], address[1], address[2], address[3]);
+  }
   std::array<char, INET6_ADDRSTRLEN> text{};
-  ::inet_ntop(v6 ? AF_INET6 : AF_INET, address.data(), text.data(), text.size());
+  ::inet_ntop(AF_INET6, address.data(), text.data(), text.size());
   return text.data();
 }
 
@@ -77,25 +110,17 @@ Evidence make_evidence(const std::vector<Observation>& observations, const Track
   run.end_ns = counts.last_ns - offset_ns;
   run.planned_duration_ns = run.end_ns - run.start_ns;
   run.state = "finished";
-  std::unordered_map<ExchangeKey, std::int64_t, KeyHash> flows;
-  AddressTexts texts;
-  bool many_targets = false;
+  KeyNumbers flows;
   evidence.probes.reserve(observations.size());
   for (std::size_t at = 0; at < observations.size(); ++at) {
     const Observation& observation = observations[at];
-    const ExchangeKey key = flow_key(observation.key);
-    const auto [flow, added] = flows.try_emplace(key, static_cast<std::int64_t>(flows.size()) + 1);
-    if (added) {
-      evidence.flows.push_back(flow_record(key, flow->second, texts));
-      many_targets = many_targets || evidence.flows.back().target_address != evidence.flows.front().target_address;
-    }
     ProbeRecord probe;
     probe.sequence = static_cast<std::int64_t>(at);
     probe.sent_ns = observation.sent_ns - offset_ns;
     probe.intended_ns = probe.sent_ns;
     probe.transmitted_ns = probe.sent_ns;
     probe.received_ns = observation.answered() ? observation.answered_ns - offset_ns : ProbeRecord::not_received;
-    probe.flow_id = flow->second;
+    probe.flow_id = std::int64_t{flows.of(flow_key(observation.key))} + 1;
     probe.answer = observation.answer;
     if (places && places->far[at]) {
       const Observation& there = *places->far[at];
@@ -108,16 +133,8 @@ Evidence make_evidence(const std::vector<Observation>& observations, const Track
     }
     evidence.probes.push_back(probe);
   }
-  if (!evidence.flows.empty() && !many_targets) {
-    run.target = evidence.flows.front().target_address;
-    run.target_address = run.target;
-  } else {
-    std::unordered_set<std::string_view> targets;
-    for (const evidence::FlowRecord& flow : evidence.flows) {
-      targets.insert(flow.target_address);
-    }
-    run.target = fmt::format("{} hosts", base::format_count(static_cast<std::int64_t>(targets.size())));
-  }
+  evidence.flows = flow_records(flows);
+  name_target(flows, evidence);
   return evidence;
 }
 

@@ -7,6 +7,7 @@
 
 #include "base/units.h"
 #include "capture/evidence.h"
+#include "capture/key_numbers.h"
 #include "capture/observations.h"
 #include "capture/packet_facts.h"
 #include "capture/testing.h"
@@ -205,6 +206,18 @@ TEST(SlotTable, GrowsToItsLimitAndThenForgetsTheOldest) {
   EXPECT_EQ(kept + forgotten, count);
   EXPECT_GT(kept, static_cast<std::int64_t>(most * 9 / 10));
   EXPECT_GT(sum / kept, count / 2) << "the young ones stay";
+}
+
+TEST(KeyNumbers, CountUpAndStay) {
+  constexpr std::uint32_t count = 10'000;
+  KeyNumbers numbers;
+  for (int round = 0; round < 2; ++round) {
+    for (std::uint32_t number = 0; number < count; ++number) {
+      ASSERT_EQ(numbers.of(exchange_key(number)), number);
+    }
+  }
+  ASSERT_EQ(numbers.size(), count);
+  EXPECT_EQ(numbers.keys()[count - 1], exchange_key(count - 1));
 }
 
 Observation exchange(std::int64_t number, std::int64_t rtt_ns) {

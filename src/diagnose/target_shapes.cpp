@@ -11,37 +11,77 @@ namespace {
 /// More targets than this with a shape are told by the JSON of `probe`.
 constexpr std::size_t most_notes = 3;
 
+/// Finds flows by their ids, which mostly count up from 1 as the flows do.
+class FlowsById {
+ public:
+  explicit FlowsById(const std::vector<evidence::FlowRecord>& flows) : flows_(flows) {
+    for (std::size_t at = 0; at < flows.size(); ++at) {
+      if (flows[at].id != static_cast<std::int64_t>(at) + 1) {
+        others_.emplace(flows[at].id, at);
+      }
+    }
+  }
+
+  [[nodiscard]] const evidence::FlowRecord* find(std::int64_t id) const {
+    if (const auto at = static_cast<std::size_t>(id) - 1; at < flows_.size() && flows_[at].id == id) {
+      return &flows_[at];
+    }
+    const auto other = others_.find(id);
+    return other == others_.end() ? nullptr : &flows_[other->second];
+  }
+
+ private:
+  const std::vector<evidence::FlowRecord>& flows_;
+  std::unordered_map<std::int64_t, std::size_t> others_;
+};
+
 std::int64_t affected_count(const TargetShape& target) {
   return target.analysis.late_count + target.analysis.own_late_count + target.analysis.lost_count;
 }
 
 }  // namespace
 
+ShapeCollector::Place& ShapeCollector::place_of(std::int64_t flow_id) {
+  if (flow_id < 0 || flow_id >= most_listed) {
+    return other_places_[flow_id];
+  }
+  const auto at = static_cast<std::size_t>(flow_id);
+  if (at >= listed_places_.size()) {
+    listed_places_.resize(std::max(at + 1, 2 * listed_places_.size()));
+  }
+  return listed_places_[at];
+}
+
+ShapeCollector::Place ShapeCollector::new_place(std::int64_t flow_id) {
+  evidence::FlowRecord flow = lookup_(flow_id);
+  const auto [target, added] = targets_by_address_.try_emplace(flow.target_address, static_cast<std::uint32_t>(targets_.size()));
+  if (added) {
+    targets_.emplace_back().address = flow.target_address;
+  }
+  TargetShape& shape = targets_[target->second];
+  const Place place{target->second, static_cast<std::uint32_t>(shape.flows.size())};
+  shape.flows.push_back(std::move(flow));
+  return place;
+}
+
 void ShapeCollector::add(const evidence::ProbeRecord& probe) {
   if (packet_count_ >= most_packets) {
     ++left_out_count_;
     return;
   }
-  auto place = places_.find(probe.flow_id);
-  if (place == places_.end()) {
-    evidence::FlowRecord flow = lookup_(probe.flow_id);
-    const auto [target, added] = targets_by_address_.try_emplace(flow.target_address, targets_.size());
-    if (added) {
-      targets_.emplace_back().address = flow.target_address;
-    }
-    TargetShape& shape = targets_[target->second];
-    place = places_.emplace(probe.flow_id, Place{target->second, static_cast<std::uint32_t>(shape.flows.size())}).first;
-    shape.flows.push_back(std::move(flow));
+  Place& place = place_of(probe.flow_id);
+  if (place.target == Place::unknown) {
+    place = new_place(probe.flow_id);
   }
   ++packet_count_;
   shape::TimedPacket packet;
-  packet.flow = place->second.flow;
+  packet.flow = place.flow;
   packet.sequence = probe.sequence;
   packet.intended_ns = probe.intended_ns;
   // When it left for the driver, where that is known: what it waited for in this host's own stack is the sender's.
   packet.sent_ns = probe.transmitted_ns == evidence::ProbeRecord::unknown ? probe.sent_ns : probe.transmitted_ns;
   packet.answered_ns = probe.answered() ? probe.received_ns : shape::TimedPacket::not_answered;
-  targets_[place->second.target].packets.push_back(packet);
+  targets_[place.target].packets.push_back(packet);
 }
 
 std::vector<TargetShape> ShapeCollector::finish(std::int64_t end_ns) {
@@ -56,15 +96,12 @@ std::vector<TargetShape> ShapeCollector::finish(std::int64_t end_ns) {
 }
 
 std::vector<TargetShape> shapes_of(const evidence::Evidence& evidence) {
-  std::unordered_map<std::int64_t, const evidence::FlowRecord*> flows;
-  for (const evidence::FlowRecord& flow : evidence.flows) {
-    flows.emplace(flow.id, &flow);
-  }
+  const FlowsById flows(evidence.flows);
   ShapeCollector collector([&](std::int64_t id) {
-    const auto known = flows.find(id);
+    const evidence::FlowRecord* const known = flows.find(id);
     evidence::FlowRecord unrecorded;
     unrecorded.target_address = evidence.run.target_address;
-    return known == flows.end() ? unrecorded : *known->second;
+    return known == nullptr ? unrecorded : *known;
   });
   for (const evidence::ProbeRecord& probe : evidence.probes) {
     collector.add(probe);

@@ -4,7 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
-#include <map>
+#include <limits>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -42,13 +42,21 @@ class ShapeCollector {
 
  private:
   struct Place {
-    std::size_t target = 0;
+    static constexpr std::uint32_t unknown = std::numeric_limits<std::uint32_t>::max();
+    std::uint32_t target = unknown;
     std::uint32_t flow = 0;
   };
+  /// Flows are numbered from 1 by whoever recorded them; places of such numbers stand in a list, which takes at most 8 MiB.
+  static constexpr std::int64_t most_listed = std::int64_t{1} << 20U;
+
+  /// Of a flow that was not seen before: with an unknown target.
+  [[nodiscard]] Place& place_of(std::int64_t flow_id);
+  [[nodiscard]] Place new_place(std::int64_t flow_id);
 
   FlowLookup lookup_;
-  std::unordered_map<std::int64_t, Place> places_;
-  std::map<std::string, std::size_t> targets_by_address_;
+  std::vector<Place> listed_places_;
+  std::unordered_map<std::int64_t, Place> other_places_;
+  std::unordered_map<std::string, std::uint32_t> targets_by_address_;
   std::vector<TargetShape> targets_;
   std::size_t packet_count_ = 0;
   std::int64_t left_out_count_ = 0;
