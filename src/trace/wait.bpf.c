@@ -433,8 +433,8 @@ int BPF_PROG(on_rstat_unlock, struct cgroup* cgroup, int cpu, bool contended) {
 }
 
 /*
- * What holds the lock all the while, for kernels before these tracepoints (6.10). A flush that may sleep lets the lock go in between where others want
- * it: one that went on elsewhere is left out, another counts as one piece.
+ * What holds the lock all the while, for kernels before these tracepoints (6.10). A flush that may sleep lets the lock go in
+ * between where others want it: one that went on elsewhere is left out, another counts as one piece.
  */
 SEC("fentry/cgroup_rstat_flush_locked")
 int BPF_PROG(on_flush_entry, struct cgroup* cgroup) {
