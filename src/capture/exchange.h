@@ -43,17 +43,13 @@ struct ExchangeKey {
 };
 static_assert(sizeof(ExchangeKey) == 40, "it is compared and hashed as five words");
 
-/// A key as it is hashed and compared. What is stored in pieces and loaded in words at once has to wait for the stores; so where a
-/// key is made for each packet, its words are, one by one.
-struct KeyWords {
-  std::array<std::uint64_t, sizeof(ExchangeKey) / sizeof(std::uint64_t)> words{};
+/// A key as five words, as it is hashed and compared.
+using KeyWords = std::array<std::uint64_t, sizeof(ExchangeKey) / sizeof(std::uint64_t)>;
 
-  [[nodiscard]] ExchangeKey key() const { return std::bit_cast<ExchangeKey>(words); }
-};
-
-/// Addresses of 4 or 16 bytes from a packet.
-[[nodiscard]] inline KeyWords key_words(ExchangeKind kind, bool v6, const std::uint8_t* near, const std::uint8_t* far,
-                                        std::uint16_t near_port, std::uint16_t far_port) {
+/// Addresses of 4 or 16 bytes from a packet. Word by word: what is stored in pieces and loaded in words at once, as for each
+/// packet, has to wait for the stores.
+[[nodiscard]] inline ExchangeKey make_key(ExchangeKind kind, bool v6, const std::uint8_t* near, const std::uint8_t* far,
+                                          std::uint16_t near_port, std::uint16_t far_port) {
   constexpr bool little = std::endian::native == std::endian::little;
   // Where each member lies within the last word.
   const auto member = [](std::uint64_t value, std::size_t at, std::size_t size) {
@@ -65,12 +61,13 @@ struct KeyWords {
                              member(static_cast<std::uint8_t>(kind), offsetof(ExchangeKey, kind) - ports_at, sizeof(kind)) |
                              member(v6 ? 1 : 0, offsetof(ExchangeKey, v6) - ports_at, sizeof(v6));
   if (v6) {
-    return {
-        {load<std::uint64_t>(near), load<std::uint64_t>(near + 8), load<std::uint64_t>(far), load<std::uint64_t>(far + 8), last}};
+    return std::bit_cast<ExchangeKey>(KeyWords{load<std::uint64_t>(near), load<std::uint64_t>(near + 8), load<std::uint64_t>(far),
+                                               load<std::uint64_t>(far + 8), last});
   }
   const auto short_near = load<std::uint32_t>(near);
   const auto short_far = load<std::uint32_t>(far);
-  return {{member(short_near, 0, sizeof(short_near)), 0, member(short_far, 0, sizeof(short_far)), 0, last}};
+  return std::bit_cast<ExchangeKey>(
+      KeyWords{member(short_near, 0, sizeof(short_near)), 0, member(short_far, 0, sizeof(short_far)), 0, last});
 }
 
 /// Not with `==` of each member: five words are compared at once.
@@ -79,7 +76,7 @@ struct KeyWords {
 }
 
 /// Seeded, because who sends packets could choose them to fall into one neighbourhood of a table.
-[[nodiscard]] inline std::uint64_t hash(const KeyWords& key, bool v6, std::uint64_t seed) {
+[[nodiscard]] inline std::uint64_t hash(const ExchangeKey& key, std::uint64_t seed) {
   __extension__ using Wide = unsigned __int128;
   const auto fold = [](std::uint64_t a, std::uint64_t b) {
     const Wide product = static_cast<Wide>(a) * b;
@@ -87,16 +84,12 @@ struct KeyWords {
   };
   constexpr std::uint64_t odd_1 = 0x9e3779b97f4a7c15;
   constexpr std::uint64_t odd_2 = 0xd6e8feb86659fd93;
-  const auto& words = key.words;
+  const auto words = std::bit_cast<KeyWords>(key);
   std::uint64_t state = fold(words[0] ^ seed, words[2] ^ odd_1 ^ (seed >> 1U));
-  if (v6) {
+  if (key.v6) {
     state = fold(state ^ words[1], words[3] ^ odd_2);
   }
   return fold(state ^ words[4], odd_2 ^ seed);
-}
-
-[[nodiscard]] inline std::uint64_t hash(const ExchangeKey& key, std::uint64_t seed) {
-  return hash(std::bit_cast<KeyWords>(key), key.v6, seed);
 }
 
 [[nodiscard]] std::uint64_t random_seed();

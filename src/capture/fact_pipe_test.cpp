@@ -3,7 +3,8 @@
 
 #include <gtest/gtest.h>
 
-#include <chrono>
+#include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <stdexcept>
 #include <thread>
@@ -85,12 +86,25 @@ TEST(FactPipe, KeepsTheOrderWhereTheThreadTakesOver) {
 
 TEST(FactPipe, WaitsForWhoTakesSlowly) {
   const auto here = std::this_thread::get_id();
+  constexpr std::uint32_t batch_size = 16;
+  constexpr std::uint32_t batch_count = 2;
+  // What can be pushed while one batch is being taken; the next push has to wait.
+  constexpr std::uint32_t room = (batch_size * batch_count) - 1;
   Taken taken;
-  FactPipe pipe(ring(16, 2), [&](std::span<const PacketFacts> facts) {
-    std::this_thread::sleep_for(std::chrono::microseconds(200));
+  std::atomic<std::uint32_t> pushed = 0;
+  FactPipe pipe(ring(batch_size, batch_count), [&](std::span<const PacketFacts> facts) {
+    // The first batch is taken by who pushes, before there is a thread.
+    const auto full = std::min<std::uint32_t>(static_cast<std::uint32_t>(taken.numbers.size()) + room, pushed_count);
+    while (std::this_thread::get_id() != here && pushed.load() < full) {
+      std::this_thread::yield();
+    }
     taken.add(facts, here);
   });
-  push(pipe, pushed_count);
+  for (std::uint32_t number = 1; number <= pushed_count; ++number) {
+    pipe.next().segment.packet = number;
+    pipe.push();
+    pushed.store(number);
+  }
   pipe.finish();
   taken.expect_in_order(pushed_count);
 }

@@ -81,7 +81,7 @@ bool FactReader::read(const Packet& packet, const Decoded& decoded, PacketFacts&
   }
   const ExchangeKind kind = segment ? ExchangeKind::data : tcp ? ExchangeKind::handshake : ExchangeKind::echo;
   facts.key =
-      key_words(kind, ip.v6, reverse ? ip.destination : ip.source, reverse ? ip.source : ip.destination, near_port, far_port).key();
+      make_key(kind, ip.v6, reverse ? ip.destination : ip.source, reverse ? ip.source : ip.destination, near_port, far_port);
   return true;
 }
 
