@@ -45,9 +45,16 @@ LEAST_STALLS = 3
 # between its end and the reader's next look at the clock, only the truth. So a truth above the median counts as the median, and half of that must
 # have been seen.
 SEEN_PART = 0.5
+# See Disturbed.
+ATTEMPTS = 3
 # The start of a stretch with interrupts off is known between two signs of life, 1 ms apart on a CPU that is never stopped by its host.
 TOO_LONG_NS = 10_000_000
 VM_TIMEOUT_S = 240
+
+
+class Disturbed(Mismatch):
+    """Where a CPU was when interrupts came back is told by the first of them, which an emulator that its host does not run brings late: after the
+    flush. A run with that proves nothing and is repeated; what is no accident happens in each."""
 
 
 def load(folder, name):
@@ -121,13 +128,14 @@ def reads_of_lab(stall, pid):
             and share["occupant"]["file"].endswith("/memory.stat") and share["mode"] == "hard_irqs_off"]
 
 
-def check_stall(truth, stalls, flush_function):
-    """How much of it was seen in the flush of the lab's read."""
+def check_stall(truth, stalls, flush_function, expected_ns):
     where = f"true stall at {truth['start_ns']} of {truth['length_ns'] / 1e6:.1f} ms"
     found = [s for s in stalls if s["cpu"] == truth["cpu"] and overlaps(s, truth["start_ns"], truth["end_ns"])]
     # A host that takes the CPU away within the read, but not within the flush, adds shares with other stacks.
     shares = [share for stall in found for share in reads_of_lab(stall, truth["pid"]) if flush_function in (share["occupant"]["stack"] or [])]
     expect(found, f"{where} was not found")
+    if sum(share["length_ns"] for share in shares) < SEEN_PART * expected_ns:
+        raise Disturbed(f"{where}: not half of {expected_ns / 1e6:.1f} ms was seen in {flush_function}; what is there: {json.dumps(found)[:2000]}")
     for share in shares:
         holder = share["occupant"]
         expect(holder["comm"] == truth["comm"], f"{where}: comm {holder['comm']}")
@@ -148,12 +156,7 @@ def check_incident(folder, series):
     by_reader = [t for t in inside if t["flushed_by"] == "reader"]
     expect(len(by_reader) >= LEAST_STALLS, f"only {len(by_reader)} whole stalls fell into the recording")
     median_ns = statistics.median(t["length_ns"] for t in by_reader)
-    held = [(check_stall(t, report["stalls"], FLUSH_FUNCTION[series]), min(t["length_ns"], median_ns)) for t in by_reader]
-    held_ns = sum(seen_ns for seen_ns, _ in held)
-    whole = [seen_ns for seen_ns, expected_ns in held if seen_ns >= SEEN_PART * expected_ns]
-    # Where the stack was when interrupts came back is told by the first of them, which an emulator may bring after the flush.
-    expect(len(whole) >= max(LEAST_STALLS, len(held) - 1), f"of (seen, expected) ns {held} too few were seen in {FLUSH_FUNCTION[series]}: "
-           f"{json.dumps(report['stalls'])[:4000]}")
+    held_ns = sum(check_stall(t, report["stalls"], FLUSH_FUNCTION[series], min(t["length_ns"], median_ns)) for t in by_reader)
     if series in FLUSHES_BY_FENTRY:
         check_flushes(folder, by_reader, median_ns)
     for stall in report["stalls"]:
@@ -207,6 +210,16 @@ def check_faults(folder, series):
 
 
 def check_kernel(running, stallscope, folder, update_golden):
+    for attempts_left in reversed(range(ATTEMPTS)):
+        try:
+            return check_once(running, stallscope, folder, update_golden)
+        except Disturbed as disturbed:
+            if attempts_left == 0:
+                raise
+            print(f"{disturbed}\nAgain", file=sys.stderr)
+
+
+def check_once(running, stallscope, folder, update_golden):
     command = ["./guest.sh", str(INCIDENT_ZOMBIES), str(CONTROL_ZOMBIES), PERIOD, RECORDING]
     outcome = machine.run(running, command, [HERE / "guest.sh", stallscope], folder, VM_TIMEOUT_S)
     expect(outcome.exit_status == 0, f"the script ended with status {outcome.exit_status}:\n{outcome.console[-2000:]}")
