@@ -46,10 +46,11 @@ static_assert(sizeof(ExchangeKey) == 40, "it is compared and hashed as five word
 /// A key as five words, as it is hashed and compared.
 using KeyWords = std::array<std::uint64_t, sizeof(ExchangeKey) / sizeof(std::uint64_t)>;
 
-/// Addresses of 4 or 16 bytes from a packet. Word by word: what is stored in pieces and loaded in words at once, as for each
-/// packet, has to wait for the stores.
-[[nodiscard]] inline ExchangeKey make_key(ExchangeKind kind, bool v6, const std::uint8_t* near, const std::uint8_t* far,
-                                          std::uint16_t near_port, std::uint16_t far_port) {
+/// Addresses of 4 or 16 bytes from a packet. The caller makes a key of it by std::bit_cast: returned as one, it goes through
+/// memory. Word by word for the same reason: what is stored in pieces and loaded in words at once, as for each packet, has to wait
+/// for the stores.
+[[nodiscard]] inline KeyWords key_words(ExchangeKind kind, bool v6, const std::uint8_t* near, const std::uint8_t* far,
+                                        std::uint16_t near_port, std::uint16_t far_port) {
   constexpr bool little = std::endian::native == std::endian::little;
   // Where each member lies within the last word.
   const auto member = [](std::uint64_t value, std::size_t at, std::size_t size) {
@@ -61,13 +62,11 @@ using KeyWords = std::array<std::uint64_t, sizeof(ExchangeKey) / sizeof(std::uin
                              member(static_cast<std::uint8_t>(kind), offsetof(ExchangeKey, kind) - ports_at, sizeof(kind)) |
                              member(v6 ? 1 : 0, offsetof(ExchangeKey, v6) - ports_at, sizeof(v6));
   if (v6) {
-    return std::bit_cast<ExchangeKey>(KeyWords{load<std::uint64_t>(near), load<std::uint64_t>(near + 8), load<std::uint64_t>(far),
-                                               load<std::uint64_t>(far + 8), last});
+    return {load<std::uint64_t>(near), load<std::uint64_t>(near + 8), load<std::uint64_t>(far), load<std::uint64_t>(far + 8), last};
   }
   const auto short_near = load<std::uint32_t>(near);
   const auto short_far = load<std::uint32_t>(far);
-  return std::bit_cast<ExchangeKey>(
-      KeyWords{member(short_near, 0, sizeof(short_near)), 0, member(short_far, 0, sizeof(short_far)), 0, last});
+  return {member(short_near, 0, sizeof(short_near)), 0, member(short_far, 0, sizeof(short_far)), 0, last};
 }
 
 /// Not with `==` of each member: five words are compared at once.

@@ -2,6 +2,7 @@
 #include "capture/packet_facts.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstring>
 #include <limits>
 #include <utility>
@@ -80,8 +81,8 @@ bool FactReader::read(const Packet& packet, const Decoded& decoded, PacketFacts&
     far_port = reverse ? decoded.source_port : decoded.destination_port;
   }
   const ExchangeKind kind = segment ? ExchangeKind::data : tcp ? ExchangeKind::handshake : ExchangeKind::echo;
-  facts.key =
-      make_key(kind, ip.v6, reverse ? ip.destination : ip.source, reverse ? ip.source : ip.destination, near_port, far_port);
+  facts.key = std::bit_cast<ExchangeKey>(
+      key_words(kind, ip.v6, reverse ? ip.destination : ip.source, reverse ? ip.source : ip.destination, near_port, far_port));
   return true;
 }
 
