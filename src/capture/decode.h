@@ -66,12 +66,13 @@ struct Decoded {
   /// Of TCP and UDP.
   std::uint16_t source_port = 0;
   std::uint16_t destination_port = 0;
+  /// 0 without timestamps.
+  std::uint32_t timestamp_value = 0;
+  std::uint32_t timestamp_echo = 0;
   std::uint32_t tcp_sequence = 0;
   std::uint32_t tcp_acknowledgement = 0;
   /// On the wire, whatever was captured of it.
   std::uint32_t tcp_payload_bytes = 0;
-  std::uint32_t timestamp_value = 0;
-  std::uint32_t timestamp_echo = 0;
   std::uint16_t echo_id = 0;
   std::uint16_t echo_sequence = 0;
   /// Of what NAT leaves as it is of an echo request: length, first bytes of its data and IPv4's identification. 0: it has too

@@ -3,6 +3,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <cstring>
+#include <vector>
+
 #include "capture/testing.h"
 
 namespace stallscope::capture {
@@ -143,6 +147,68 @@ TEST(Decode, PacketsCutAtAnyByteAreSafeAndSaySo) {
     EXPECT_TRUE(out.truncated || out.transport == Transport::udp) << size;
   }
   expect_syn(decoded(whole), 2);
+}
+
+void expect_same(const Decoded& a, const Decoded& b) {
+  ASSERT_EQ(a.ip_count, b.ip_count);
+  for (std::size_t at = 0; at < a.ip_count; ++at) {
+    ASSERT_EQ(a.ip[at].v6, b.ip[at].v6);
+    ASSERT_EQ(a.ip[at].protocol, b.ip[at].protocol);
+    ASSERT_EQ(a.ip[at].inside, b.ip[at].inside);
+    ASSERT_EQ(a.ip[at].hops_left, b.ip[at].hops_left);
+    ASSERT_EQ(a.ip[at].id, b.ip[at].id);
+    ASSERT_EQ(std::memcmp(a.ip[at].source, b.ip[at].source, a.ip[at].address_size()), 0);
+    ASSERT_EQ(std::memcmp(a.ip[at].destination, b.ip[at].destination, a.ip[at].address_size()), 0);
+  }
+  ASSERT_EQ(a.transport, b.transport);
+  ASSERT_EQ(a.truncated, b.truncated);
+  ASSERT_EQ(a.fragment, b.fragment);
+  ASSERT_EQ(a.tcp_flags, b.tcp_flags);
+  ASSERT_EQ(a.has_timestamps, b.has_timestamps);
+  ASSERT_EQ(a.timestamp_value, b.timestamp_value);
+  ASSERT_EQ(a.timestamp_echo, b.timestamp_echo);
+  ASSERT_EQ(a.source_port, b.source_port);
+  ASSERT_EQ(a.destination_port, b.destination_port);
+  ASSERT_EQ(a.tcp_sequence, b.tcp_sequence);
+  ASSERT_EQ(a.tcp_acknowledgement, b.tcp_acknowledgement);
+  ASSERT_EQ(a.tcp_payload_bytes, b.tcp_payload_bytes);
+  ASSERT_EQ(a.echo_id, b.echo_id);
+  ASSERT_EQ(a.echo_sequence, b.echo_sequence);
+  ASSERT_EQ(a.echo_mark, b.echo_mark);
+}
+
+TEST(Decode, TheShortcutFindsWhatTheStepsFind) {
+  // A VLAN's tag keeps a packet off the shortcut.
+  const auto compare = [](const Buffer& ip, std::size_t size) {
+    Buffer tag = {0, 5, 0x08, 0};
+    append(tag, ip);
+    Buffer plain = ethernet(0x0800, ip);
+    Buffer tagged = ethernet(0x8100, tag);
+    plain.resize(std::min(plain.size(), 14 + size));
+    tagged.resize(std::min(tagged.size(), 18 + size));
+    expect_same(decoded(plain), decoded(tagged));
+  };
+  Buffer padded = ipv4(client, server, protocol::tcp, tcp(1, 2, 3, 4, 0x12));
+  padded.resize(padded.size() + 12, 1);
+  const std::vector<Buffer> packets = {syn(),
+                                       padded,
+                                       ipv4(client, server, protocol::icmp, echo(8, 7, 9)),
+                                       ipv4(client, server, protocol::icmp, echo(0, 7, 9)),
+                                       ipv4(client, server, protocol::udp, Buffer(20, 3)),
+                                       ipv4(client, server, protocol::ipv4, syn())};
+  for (const Buffer& packet : packets) {
+    for (std::size_t size = 0; size <= packet.size(); ++size) {
+      ASSERT_NO_FATAL_FAILURE(compare(packet, size)) << size;
+    }
+    // Each byte with each value: lengths that lie, options, fragments, other protocols.
+    for (std::size_t at = 0; at < packet.size(); ++at) {
+      for (unsigned value = 0; value < 256; ++value) {
+        Buffer changed = packet;
+        changed[at] = static_cast<std::uint8_t>(value);
+        ASSERT_NO_FATAL_FAILURE(compare(changed, changed.size())) << "byte " << at << " is " << value;
+      }
+    }
+  }
 }
 
 TEST(Decode, LoopsOfHeadersEnd) {
