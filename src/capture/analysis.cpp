@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "capture/analysis.h"
 
+#include <algorithm>
+#include <array>
 #include <utility>
 
 namespace stallscope::capture {
 namespace {
+
+constexpr std::size_t batch_size = 32;
 
 PipeOptions pipe_options(bool with_flows, PipeOptions options) {
   options.may_start_thread = options.may_start_thread && !with_flows;
@@ -19,15 +23,24 @@ Analysis::Analysis(bool with_flows, const PipeOptions& pipe)
       pipe_(pipe_options(with_flows, pipe), [this](std::span<const PacketFacts> packets) { pairing_.add(packets); }) {}
 
 void Analysis::add(std::span<const Packet> packets) {
-  Decoded decoded;
-  for (const Packet& packet : packets) {
-    decode(packet.data, packet.link, decoded);
-    releases_.add(packet, decoded);
-    if (flows_) {
-      flows_->add(packet, decoded);
+  // Several at once, for the releases: hosts are fetched from memory for all of them at the same time.
+  std::array<Decoded, batch_size> batch;
+  while (!packets.empty()) {
+    const auto part = packets.first(std::min(packets.size(), batch_size));
+    packets = packets.subspan(part.size());
+    for (std::size_t at = 0; at < part.size(); ++at) {
+      decode(part[at].data, part[at].link, batch[at]);
     }
-    if (facts_.read(packet, decoded, pipe_.next())) {
-      pipe_.push();
+    releases_.add(part, std::span(batch).first(part.size()));
+    if (flows_) {
+      for (std::size_t at = 0; at < part.size(); ++at) {
+        flows_->add(part[at], batch[at]);
+      }
+    }
+    for (std::size_t at = 0; at < part.size(); ++at) {
+      if (facts_.read(part[at], batch[at], pipe_.next())) {
+        pipe_.push();
+      }
     }
   }
 }

@@ -55,8 +55,8 @@ void Connections::Connection::prefetch() const {
   }
 }
 
-Connections::Connections(ObservationSink& sink, TrackerCounts& counts)
-    : sink_(sink), counts_(counts), connections_(most_connections) {}
+Connections::Connections(ObservationBatch& finished, ObservationSink& sink, TrackerCounts& counts)
+    : finished_(finished), sink_(sink), counts_(counts), connections_(most_connections) {}
 
 void Connections::add(const ExchangeKey& key, std::uint64_t hash, const Segment& segment) {
   constexpr unsigned starts_or_ends = tcp_flag::syn | tcp_flag::rst;
@@ -144,7 +144,7 @@ void Connections::tell(const Connection& connection, std::size_t sender, const F
   }
   ++counts_.data_rtt_count;
   counts_.timestamp_rtt_count += by_timestamp ? 1 : 0;
-  Observation observation;
+  Observation& observation = finished_.add();
   observation.key = connection.key;
   if (sender == 1) {
     std::swap(observation.key.near, observation.key.far);
@@ -160,7 +160,6 @@ void Connections::tell(const Connection& connection, std::size_t sender, const F
   observation.mark = followed.has_timestamp ? followed.timestamp : 0;
   observation.hops_left = followed.hops_left;
   observation.may_be_delayed = may_be_delayed && observation.rtt_ns() < longest_delayed_ack_ns;
-  sink_.take(observation);
 }
 
 void Connections::take_data(Connection& connection, std::size_t sender, const Segment& segment) {
@@ -255,7 +254,7 @@ void Connections::take_turn(Connection& connection, std::size_t sender, const Se
     ++counts_.impossible_count;
     return;
   }
-  Observation observation;
+  Observation& observation = finished_.add();
   observation.key = connection.key;
   if (connection.asking == 1) {
     std::swap(observation.key.near, observation.key.far);
@@ -267,7 +266,6 @@ void Connections::take_turn(Connection& connection, std::size_t sender, const Se
   observation.request_packet = asking.request_packet;
   observation.answer_packet = segment.packet;
   observation.acked_after_us = asking.acked_after_us;
-  sink_.take(observation);
 }
 
 }  // namespace stallscope::capture

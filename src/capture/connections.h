@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "capture/exchange.h"
+#include "capture/observation_batch.h"
 #include "capture/packet_facts.h"
 #include "capture/slot_table.h"
 
@@ -23,10 +24,11 @@ class Connections {
   /// Segments that are followed in a direction at once; more are counted and passed over.
   static constexpr std::size_t most_followed = 8;
 
-  /// Both must outlive this.
-  Connections(ObservationSink& sink, TrackerCounts& counts);
+  /// What is finished goes to `finished`, what was sent again to `sink`. All must outlive this.
+  Connections(ObservationBatch& finished, ObservationSink& sink, TrackerCounts& counts);
 
   [[nodiscard]] bool empty() const { return connections_.empty(); }
+  [[nodiscard]] std::size_t size_bytes() const { return connections_.size_bytes(); }
   [[nodiscard]] std::uint64_t hash_of(const ExchangeKey& key) const { return connections_.hash_of(key); }
   /// As SlotTable's.
   void prefetch_place(std::uint64_t hash) const { connections_.prefetch_place(hash); }
@@ -92,6 +94,7 @@ class Connections {
   void follow(Connection& connection, std::size_t sender, const Segment& segment, std::uint32_t end, bool tainted);
   void take_turn(Connection& connection, std::size_t sender, const Segment& segment);
 
+  ObservationBatch& finished_;
   ObservationSink& sink_;
   TrackerCounts& counts_;
   SlotTable<Connection> connections_;

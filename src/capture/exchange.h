@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <span>
 #include <string_view>
 
 #include "capture/bytes.h"
@@ -88,7 +89,10 @@ using KeyWords = std::array<std::uint64_t, sizeof(ExchangeKey) / sizeof(std::uin
   if (key.v6) {
     state = fold(state ^ words[1], words[3] ^ odd_2);
   }
-  return fold(state ^ words[4], odd_2 ^ seed);
+  // A multiplication alone leaves keys that count up in a pattern, which for some seeds leaves out buckets. Shifts break it.
+  state = (state ^ words[4]) * odd_2;
+  state = (state ^ (state >> 32U)) * odd_1;
+  return state ^ (state >> 32U);
 }
 
 [[nodiscard]] std::uint64_t random_seed();
@@ -166,7 +170,7 @@ class ObservationSink {
   ObservationSink(ObservationSink&&) = delete;
   ObservationSink& operator=(ObservationSink&&) = delete;
   virtual ~ObservationSink() = default;
-  virtual void take(const Observation& observation) = 0;
+  virtual void take(std::span<const Observation> observations) = 0;
   /// A SYN or data of this flow was sent again.
   virtual void resent(const ExchangeKey& /*key*/) {}
 };

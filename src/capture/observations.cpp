@@ -45,11 +45,11 @@ std::size_t host_place(const ExchangeKey& key) {
 }
 
 /// While a late one was under way, and as long before: the silence before a release is part of what is judged.
-void add_stretches(const std::vector<Observation>& block, const std::vector<bool>& notable, std::vector<Stretch>& stretches) {
-  for (std::size_t at = 0; at < block.size(); ++at) {
-    if (notable[at] && block[at].answered()) {
-      const std::int64_t length_ns = block[at].rtt_ns();
-      stretches.push_back({block[at].sent_ns - length_ns, block[at].answered_ns});
+void add_stretches(std::span<const Observation> block, std::span<const std::size_t> notable, std::vector<Stretch>& stretches) {
+  for (const std::size_t at : notable) {
+    const Observation& observation = block[at];
+    if (observation.answered()) {
+      stretches.push_back({observation.sent_ns - observation.rtt_ns(), observation.answered_ns});
     }
   }
 }
@@ -75,7 +75,10 @@ bool within(const std::vector<Stretch>& stretches, std::int64_t time_ns) {
 
 }  // namespace
 
-ObservationStore::ObservationStore() : least_rtt_ns_(host_places, std::numeric_limits<std::int64_t>::max()) {}
+ObservationStore::ObservationStore() : least_rtt_ns_(host_places, std::numeric_limits<std::int64_t>::max()) {
+  // Costs memory only as it is filled, where growing would write everything twice.
+  all_.reserve(short_capture);
+}
 
 bool ObservationStore::is_notable(const Observation& observation) {
   if (!observation.answered()) {
@@ -86,27 +89,34 @@ bool ObservationStore::is_notable(const Observation& observation) {
   return observation.rtt_ns() > least_ns + shape::late_floor_ns;
 }
 
-void ObservationStore::take(const Observation& observation) {
-  if (!short_) {
-    take_in_block(observation);
+void ObservationStore::take(std::span<const Observation> observations) {
+  if (short_ && all_.size() + observations.size() <= short_capture) {
+    all_.insert(all_.end(), observations.begin(), observations.end());
     return;
   }
-  all_.push_back(observation);
-  if (all_.size() > short_capture) {
+  if (short_) {
     short_ = false;
-    for (const Observation& each : all_) {
-      take_in_block(each);
-    }
+    take_in_blocks(all_);
     std::vector<Observation>().swap(all_);
   }
+  take_in_blocks(observations);
 }
 
-void ObservationStore::take_in_block(const Observation& observation) {
-  if (recent_.size() == block_size) {
-    rotate();
+void ObservationStore::take_in_blocks(std::span<const Observation> observations) {
+  while (!observations.empty()) {
+    if (recent_.exchanges.size() == block_size) {
+      rotate();
+    }
+    const std::size_t before = recent_.exchanges.size();
+    const auto part = observations.first(std::min(observations.size(), block_size - before));
+    observations = observations.subspan(part.size());
+    recent_.exchanges.insert(recent_.exchanges.end(), part.begin(), part.end());
+    for (std::size_t at = 0; at < part.size(); ++at) {
+      if (is_notable(part[at])) {
+        recent_.notable.push_back(before + at);
+      }
+    }
   }
-  recent_notable_.push_back(is_notable(observation));
-  recent_.push_back(observation);
 }
 
 void ObservationStore::keep(const Observation& observation) {
@@ -118,12 +128,13 @@ void ObservationStore::keep(const Observation& observation) {
 }
 
 void ObservationStore::rotate() {
-  if (!previous_.empty()) {
+  const std::vector<Observation>& previous = previous_.exchanges;
+  if (!previous.empty()) {
     std::vector<Stretch> stretches;
-    add_stretches(previous_, previous_notable_, stretches);
-    add_stretches(recent_, recent_notable_, stretches);
+    add_stretches(previous, previous_.notable, stretches);
+    add_stretches(recent_.exchanges, recent_.notable, stretches);
     stretches = joined(std::move(stretches));
-    if (!stretches.empty() && stretches.front().from_ns < previous_.front().sent_ns) {
+    if (!stretches.empty() && stretches.front().from_ns < previous.front().sent_ns) {
       std::erase_if(history_, [&](const Observation& observation) {
         const bool in_stall = within(stretches, observation.sent_ns);
         if (in_stall) {
@@ -132,9 +143,12 @@ void ObservationStore::rotate() {
         return in_stall;
       });
     }
-    for (std::size_t at = 0; at < previous_.size(); ++at) {
-      const Observation& observation = previous_[at];
-      if (previous_notable_[at] || (!stretches.empty() && within(stretches, observation.sent_ns))) {
+    auto notable = previous_.notable.begin();
+    for (std::size_t at = 0; at < previous.size(); ++at) {
+      const Observation& observation = previous[at];
+      const bool is_notable = notable != previous_.notable.end() && *notable == at;
+      notable += is_notable ? 1 : 0;
+      if (is_notable || (!stretches.empty() && within(stretches, observation.sent_ns))) {
         keep(observation);
       } else if (draw(observation) % history_every == 0) {
         history_.push_back(observation);
@@ -147,9 +161,8 @@ void ObservationStore::rotate() {
     }
   }
   std::swap(previous_, recent_);
-  std::swap(previous_notable_, recent_notable_);
-  recent_.clear();
-  recent_notable_.clear();
+  recent_.exchanges.clear();
+  recent_.notable.clear();
 }
 
 void ObservationStore::pass_on_history(std::size_t left) {

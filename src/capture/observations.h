@@ -4,6 +4,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "capture/exchange.h"
@@ -16,7 +17,7 @@ namespace stallscope::capture {
 ///
 /// What came last is looked back at whole, and of what came before that one in `history_every`: that others passed in a long stall
 /// is seen in some as in all. So what is written for each exchange stays in a CPU's caches.
-class ObservationStore : public ObservationSink {
+class ObservationStore {
  public:
   /// Up to so many.
   static constexpr std::size_t short_capture = std::size_t{1} << 17U;
@@ -29,7 +30,7 @@ class ObservationStore : public ObservationSink {
   static constexpr std::size_t most_kept = std::size_t{1} << 20U;
 
   ObservationStore();
-  void take(const Observation& observation) override;
+  void take(std::span<const Observation> observations);
   /// In order of sending. To be called once.
   [[nodiscard]] std::vector<Observation> finish();
   /// Prompt ones that were not kept: nothing is missing without them but numbers.
@@ -38,8 +39,14 @@ class ObservationStore : public ObservationSink {
   [[nodiscard]] std::int64_t left_out_count() const { return left_out_count_; }
 
  private:
+  struct Block {
+    std::vector<Observation> exchanges;
+    /// Places of those that were late or unanswered.
+    std::vector<std::size_t> notable;
+  };
+
   [[nodiscard]] bool is_notable(const Observation& observation);
-  void take_in_block(const Observation& observation);
+  void take_in_blocks(std::span<const Observation> observations);
   void rotate();
   void keep(const Observation& observation);
   /// All but what is still looked back at.
@@ -49,10 +56,8 @@ class ObservationStore : public ObservationSink {
   /// While it may be a short capture.
   std::vector<Observation> all_;
   bool short_ = true;
-  std::vector<Observation> previous_;
-  std::vector<Observation> recent_;
-  std::vector<bool> previous_notable_;
-  std::vector<bool> recent_notable_;
+  Block previous_;
+  Block recent_;
   /// Prompt ones from before the last two blocks.
   std::vector<Observation> history_;
   std::vector<Observation> kept_;

@@ -29,23 +29,31 @@ ExchangeKey connection_key(const ExchangeKey& directed, bool& from_near) {
   return key;
 }
 
-void FactReader::count(const Packet& packet, const Decoded& decoded) {
-  if (counts_.packet_count == 0) {
+std::uint16_t FactReader::count(const Packet& packet, const Decoded& decoded) {
+  if (counts_.packet_count++ == 0) {
     counts_.first_ns = packet.time_ns;
     counts_.last_ns = packet.time_ns;
   }
-  ++counts_.packet_count;
-  counts_.other_count += decoded.ip_count == 0 && !decoded.truncated ? 1 : 0;
-  counts_.truncated_count += decoded.truncated ? 1 : 0;
-  counts_.fragment_count += decoded.fragment ? 1 : 0;
-  counts_.tunnelled_count += decoded.ip_count > 1 ? 1 : 0;
-  counts_.backwards_count += packet.time_ns < counts_.last_ns ? 1 : 0;
+  // Most packets have one IP header, are whole and no older than those before them, so that there is nothing to count.
+  if (decoded.ip_count != 1 || decoded.truncated || decoded.fragment) {
+    counts_.other_count += decoded.ip_count == 0 && !decoded.truncated ? 1 : 0;
+    counts_.truncated_count += decoded.truncated ? 1 : 0;
+    counts_.fragment_count += decoded.fragment ? 1 : 0;
+    counts_.tunnelled_count += decoded.ip_count > 1 ? 1 : 0;
+  }
+  if (packet.time_ns >= counts_.last_ns) {
+    counts_.last_ns = packet.time_ns;
+    return 0;
+  }
+  ++counts_.backwards_count;
   counts_.first_ns = std::min(counts_.first_ns, packet.time_ns);
-  counts_.last_ns = std::max(counts_.last_ns, packet.time_ns);
+  const std::int64_t queued_ns = counts_.last_ns - packet.time_ns;
+  return static_cast<std::uint16_t>(
+      std::min<std::int64_t>(queued_ns / Observation::ns_per_queued_tick, std::numeric_limits<std::uint16_t>::max()));
 }
 
 bool FactReader::read(const Packet& packet, const Decoded& decoded, PacketFacts& facts) {
-  count(packet, decoded);
+  facts.queued_ticks = count(packet, decoded);
   const bool tcp = decoded.transport == Transport::tcp;
   if (!tcp && decoded.transport != Transport::icmp_echo_request && decoded.transport != Transport::icmp_echo_reply) {
     return false;
@@ -54,35 +62,39 @@ bool FactReader::read(const Packet& packet, const Decoded& decoded, PacketFacts&
   facts.segment.time_ns = packet.time_ns;
   facts.segment.packet = packet.number;
   facts.segment.hops_left = ip.hops_left;
-  // By how much it is older than what came before it.
-  const std::int64_t queued_ns = counts_.last_ns - packet.time_ns;
-  facts.queued_ticks = static_cast<std::uint16_t>(
-      std::min<std::int64_t>(queued_ns / Observation::ns_per_queued_tick, std::numeric_limits<std::uint16_t>::max()));
   if (tcp) {
     take_tcp(decoded, facts);
   } else {
     take_echo(decoded, facts);
   }
-  const bool segment = facts.kind == PacketFacts::Kind::segment;
-  bool reverse = facts.kind == PacketFacts::Kind::answer;
-  if (segment) {
-    // Without data there is nothing to follow.
-    data_seen_ = data_seen_ || facts.segment.payload_bytes > 0;
-    if (!data_seen_) {
-      return false;
-    }
-    reverse = !comes_first(ip.source, decoded.source_port, ip.destination, decoded.destination_port, ip.v6);
-    facts.segment.from_near = !reverse;
+  if (facts.kind == PacketFacts::Kind::segment) {
+    return read_segment(decoded, facts);
   }
-  std::uint16_t near_port = decoded.echo_id;
-  std::uint16_t far_port = decoded.echo_sequence;
+  const bool reverse = facts.kind == PacketFacts::Kind::answer;
+  const std::uint8_t* const near = reverse ? ip.destination : ip.source;
+  const std::uint8_t* const far = reverse ? ip.source : ip.destination;
   if (tcp) {
-    near_port = reverse ? decoded.destination_port : decoded.source_port;
-    far_port = reverse ? decoded.source_port : decoded.destination_port;
+    const std::uint16_t near_port = reverse ? decoded.destination_port : decoded.source_port;
+    const std::uint16_t far_port = reverse ? decoded.source_port : decoded.destination_port;
+    facts.key = std::bit_cast<ExchangeKey>(key_words(ExchangeKind::handshake, ip.v6, near, far, near_port, far_port));
+  } else {
+    facts.key = std::bit_cast<ExchangeKey>(key_words(ExchangeKind::echo, ip.v6, near, far, decoded.echo_id, decoded.echo_sequence));
   }
-  const ExchangeKind kind = segment ? ExchangeKind::data : tcp ? ExchangeKind::handshake : ExchangeKind::echo;
+  return true;
+}
+
+bool FactReader::read_segment(const Decoded& decoded, PacketFacts& facts) {
+  // Without data there is nothing to follow.
+  data_seen_ = data_seen_ || facts.segment.payload_bytes > 0;
+  if (!data_seen_) {
+    return false;
+  }
+  const IpHeader& ip = decoded.inner();
+  facts.segment.from_near = comes_first(ip.source, decoded.source_port, ip.destination, decoded.destination_port, ip.v6);
   facts.key = std::bit_cast<ExchangeKey>(
-      key_words(kind, ip.v6, reverse ? ip.destination : ip.source, reverse ? ip.source : ip.destination, near_port, far_port));
+      facts.segment.from_near
+          ? key_words(ExchangeKind::data, ip.v6, ip.source, ip.destination, decoded.source_port, decoded.destination_port)
+          : key_words(ExchangeKind::data, ip.v6, ip.destination, ip.source, decoded.destination_port, decoded.source_port));
   return true;
 }
 
@@ -92,8 +104,8 @@ void FactReader::take_tcp(const Decoded& decoded, PacketFacts& facts) {
   facts.segment.acknowledgement = decoded.tcp_acknowledgement;
   facts.segment.payload_bytes = decoded.fragment ? 0 : decoded.tcp_payload_bytes;
   facts.segment.has_timestamps = decoded.has_timestamps;
-  facts.segment.timestamp = decoded.has_timestamps ? decoded.timestamp_value : 0;
-  facts.segment.timestamp_echo = decoded.has_timestamps ? decoded.timestamp_echo : 0;
+  facts.segment.timestamp = decoded.timestamp_value;
+  facts.segment.timestamp_echo = decoded.timestamp_echo;
   facts.answer = evidence::AnswerKind::none;
   constexpr std::uint8_t deciding = tcp_flag::syn | tcp_flag::ack | tcp_flag::rst;
   if (decoded.is(tcp_flag::syn, deciding)) {

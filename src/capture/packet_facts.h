@@ -49,7 +49,10 @@ class FactReader {
   [[nodiscard]] const PacketCounts& counts() const { return counts_; }
 
  private:
-  void count(const Packet& packet, const Decoded& decoded);
+  /// Returns by how much the packet is older than what came before it, in Observation's ticks.
+  std::uint16_t count(const Packet& packet, const Decoded& decoded);
+  /// The part of read() that is for what neither asks nor answers a handshake.
+  [[gnu::noinline]] bool read_segment(const Decoded& decoded, PacketFacts& facts);
   static void take_tcp(const Decoded& decoded, PacketFacts& facts);
   static void take_echo(const Decoded& decoded, PacketFacts& facts);
 

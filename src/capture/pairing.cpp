@@ -8,16 +8,32 @@ namespace stallscope::capture {
 
 Pairing::Pairing(FlowTable* flows) : flows_(flows), tracker_(*this) {}
 
-void Pairing::take(const Observation& observation) {
-  const bool response = observation.key.kind == ExchangeKind::response;
-  if (flows_ != nullptr && !response && observation.answered()) {
-    flows_->add_rtt(observation);
+void Pairing::take(std::span<const Observation> observations) {
+  if (flows_ != nullptr) {
+    for (const Observation& observation : observations) {
+      if (observation.key.kind != ExchangeKind::response && observation.answered()) {
+        flows_->add_rtt(observation);
+      }
+    }
   }
-  if (!response && !observation.may_be_delayed) {
-    store_.take(observation);
-    return;
+  auto begin = observations.begin();
+  while (begin != observations.end()) {
+    const auto end = std::find_if_not(begin, observations.end(), is_judged);
+    store_.take({begin, end});
+    begin = end;
+    if (end != observations.end()) {
+      take_unjudged(*end);
+      ++begin;
+    }
   }
-  if (response) {
+}
+
+bool Pairing::is_judged(const Observation& observation) {
+  return observation.key.kind != ExchangeKind::response && !observation.may_be_delayed;
+}
+
+void Pairing::take_unjudged(const Observation& observation) {
+  if (observation.key.kind == ExchangeKind::response) {
     responses_.take(observation);
   } else {
     ++delayed_ack_count_;

@@ -31,7 +31,9 @@ class Pairing : private ObservationSink {
   void finish(Findings& findings);
 
  private:
-  void take(const Observation& observation) override;
+  void take(std::span<const Observation> observations) override;
+  [[nodiscard]] static bool is_judged(const Observation& observation);
+  void take_unjudged(const Observation& observation);
   void resent(const ExchangeKey& key) override;
 
   FlowTable* flows_;

@@ -4,10 +4,12 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "capture/decode.h"
 #include "capture/packet.h"
+#include "capture/tag_bucket.h"
 
 namespace stallscope::capture {
 
@@ -35,43 +37,60 @@ struct PacketRelease {
 /// Looks at the distances of packets, by the host they go to, as they pass. Fixed memory.
 class ReleaseFinder {
  public:
-  /// Hosts whose packets are looked at, 96 bytes each; further ones are left out.
+  /// Hosts whose packets are looked at, 104 bytes each; further ones are left out.
   static constexpr std::size_t most_hosts = 4'096;
   static constexpr std::size_t most_kept = 1'000;
 
   ReleaseFinder();
-  void add(const Packet& packet, const Decoded& decoded);
+  /// `decoded` says what each of the packets is, in their order.
+  void add(std::span<const Packet> packets, std::span<const Decoded> decoded);
   /// In order of time. Those of hosts whose traffic is nothing but bursts are left out. To be called once.
   [[nodiscard]] std::vector<PacketRelease> finish();
   /// Beyond what is kept.
   [[nodiscard]] std::int64_t left_out_count() const { return left_out_count_; }
 
  private:
-  struct Host {
+  /// Packets whose hosts are fetched from memory at the same time.
+  static constexpr std::size_t batch_size = 32;
+
+  struct Arrival {
+    std::uint64_t hash;
+    std::size_t at;
+  };
+  /// What is needed for each packet: one cache line.
+  struct alignas(64) Host {
+    /// IPv4: the first four bytes, the rest is zero.
     std::array<std::uint8_t, 16> address{};
     bool v6 = false;
-    bool many_flows = false;
-    std::uint32_t first_packet = 0;
-    std::uint32_t flow = 0;
-    std::int64_t first_ns = 0;
-    std::int64_t last_ns = 0;
+    bool in_burst = false;
+    /// As far as it matters.
+    std::uint8_t gap_count = 0;
     /// Smoothed distance outside of bursts.
     std::int64_t gap_ns = 0;
-    std::int64_t gap_count = 0;
-    std::int64_t silent_from_ns = 0;
-    std::int64_t released_ns = 0;
-    std::int64_t burst_count = 0;
+    std::int64_t first_ns = 0;
+    std::int64_t last_ns = 0;
     std::int64_t silent_ns = 0;
   };
+  struct Burst {
+    std::int64_t silent_from_ns = 0;
+    std::int64_t released_ns = 0;
+    std::int64_t packet_count = 0;
+    std::uint32_t first_packet = 0;
+    std::uint32_t flow = 0;
+    bool many_flows = false;
+  };
 
-  Host* host_of(const IpHeader& ip);
+  void add_batch(std::span<const Packet> packets, std::span<const Decoded> decoded);
+  void look_at(const Packet& packet, const Decoded& decoded, std::uint64_t hash);
+  [[nodiscard]] Host* host_of(const IpHeader& ip, std::uint64_t hash);
+  [[nodiscard]] Burst& burst_of(const Host& host) { return bursts_[static_cast<std::size_t>(&host - hosts_.data())]; }
+  void start_burst(Host& host, const Packet& packet, std::uint32_t flow);
   void end_burst(Host& host);
-  static void start_burst(Host& host, const Packet& packet, std::uint32_t flow);
 
-  /// A part of the address's hash for each host, 0 where there is none: most hosts of a busy capture are not in the table, and are
-  /// passed over without a look at it.
-  std::vector<std::uint32_t> tags_;
+  /// Of addresses: most hosts of a busy capture are not in the table, and are passed over without a look at it.
+  std::vector<TagBucket> tags_;
   std::vector<Host> hosts_;
+  std::vector<Burst> bursts_;
   std::vector<PacketRelease> kept_;
   std::int64_t left_out_count_ = 0;
 };

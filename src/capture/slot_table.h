@@ -3,7 +3,6 @@
 
 #include <sys/mman.h>
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -12,6 +11,7 @@
 #include <utility>
 
 #include "capture/exchange.h"
+#include "capture/tag_bucket.h"
 
 namespace stallscope::capture {
 
@@ -26,30 +26,29 @@ class SlotTable {
  public:
   /// `most` is a power of two.
   explicit SlotTable(std::size_t most)
-      : tags_(least_slots), oldest_(least_slots / bucket_size), entries_(least_slots), mask_(least_slots - 1), most_(most) {}
+      : tags_(least_slots / bucket_size), entries_(least_slots), mask_(least_slots - 1), most_(most) {}
 
   [[nodiscard]] std::uint64_t hash_of(const ExchangeKey& key) const { return hash(key, seed_); }
   /// Fetching an entry takes two steps, each of which pays where others are done meanwhile: first what tells where it is, then the
   /// entry, or the place where it would go.
-  void prefetch_place(std::uint64_t hash) const {
-    __builtin_prefetch(&tags_[bucket_of(hash)]);
-    __builtin_prefetch(&oldest_[bucket_of(hash) / bucket_size]);
-  }
+  void prefetch_place(std::uint64_t hash) const { __builtin_prefetch(&tags_[bucket_of(hash)]); }
   void prefetch_entry(std::uint64_t hash) const {
     const std::size_t bucket = bucket_of(hash);
-    unsigned ways = ways_with(bucket, tag_of(hash));
-    ways = ways != 0 ? ways : ways_with(bucket, no_tag);
-    entries_[bucket + (ways != 0 ? first_of(ways) : oldest_[bucket / bucket_size])].prefetch();
+    Ways ways = tags_[bucket].with(TagBucket::tag_of(hash));
+    if (!ways.any()) {
+      ways = tags_[bucket].with(TagBucket::no_tag);
+    }
+    entry_at(bucket, ways.any() ? ways.first() : 0).prefetch();
   }
   [[nodiscard]] bool empty() const { return used_ == 0; }
   [[nodiscard]] std::size_t size_bytes() const {
-    return ((mask_ + 1) * (sizeof(Entry) + sizeof(Tag))) + ((mask_ + 1) / bucket_size);
+    return ((mask_ + 1) * sizeof(Entry)) + ((mask_ + 1) / bucket_size * sizeof(TagBucket));
   }
 
   [[nodiscard]] Entry* find(const ExchangeKey& key, std::uint64_t hash) {
     const std::size_t bucket = bucket_of(hash);
-    for (unsigned ways = ways_with(bucket, tag_of(hash)); ways != 0; ways &= ways - 1) {
-      Entry& entry = entries_[bucket + first_of(ways)];
+    for (Ways ways = tags_[bucket].with(TagBucket::tag_of(hash)); ways.any(); ways.drop_first()) {
+      Entry& entry = entry_at(bucket, ways.first());
       if (same(entry.key, key)) {
         return &entry;
       }
@@ -60,29 +59,27 @@ class SlotTable {
   /// A place for a key that is not there: an empty one, or one whose content `forget` was called with. The caller fills it.
   template <typename Forget>
   [[nodiscard]] Entry& make_room(std::uint64_t hash, std::int64_t now_ns, Forget forget) {
-    std::optional<std::size_t> place = room_in(bucket_of(hash), now_ns);
-    while (!place && mask_ + 1 < most_) {
+    std::optional<std::size_t> way = room_in(bucket_of(hash), now_ns);
+    while (!way && mask_ + 1 < most_) {
       grow(now_ns, forget);
-      place = room_in(bucket_of(hash), now_ns);
+      way = room_in(bucket_of(hash), now_ns);
     }
-    return take(place ? *place : least_worth(bucket_of(hash)), hash, forget);
+    return take(way ? *way : least_worth(bucket_of(hash)), hash, forget);
   }
 
   template <typename Visit>
   void each(Visit visit) const {
     for (std::size_t slot = 0; slot <= mask_; ++slot) {
-      if (tags_[slot] != no_tag) {
+      if (tags_[slot / bucket_size].at(slot % bucket_size) != TagBucket::no_tag) {
         visit(entries_[slot]);
       }
     }
   }
 
  private:
-  using Tag = std::uint32_t;
-  static constexpr Tag no_tag = 0;
   static constexpr std::size_t least_slots = std::size_t{1} << 8U;
-  /// Places that a key may be in. Their tags are half a cache line.
-  static constexpr std::size_t bucket_size = 8;
+  /// Places that a key may be in.
+  static constexpr std::size_t bucket_size = TagBucket::size;
 
   /// An array of zeros, which the kernel gives only where it is written to.
   template <typename T>
@@ -109,79 +106,65 @@ class SlotTable {
     std::unique_ptr<T[], Unmap> values_;
   };
 
-  [[nodiscard]] std::size_t bucket_of(std::uint64_t hash) const { return hash & mask_ & ~(bucket_size - 1); }
-  /// Of bits that no bucket is chosen by.
-  [[nodiscard]] static Tag tag_of(std::uint64_t hash) { return static_cast<Tag>(hash >> 32U) | 1U; }
-  [[nodiscard]] static std::size_t first_of(unsigned ways) { return static_cast<std::size_t>(std::countr_zero(ways)); }
-
-  /// A bit for each place of the bucket that has this tag. Without branches, so that the compiler compares all at once.
-  [[nodiscard]] unsigned ways_with(std::size_t bucket, Tag tag) const {
-    unsigned ways = 0;
-    for (std::size_t way = 0; way < bucket_size; ++way) {
-      ways |= (tags_[bucket + way] == tag ? 1U : 0U) << way;
-    }
-    return ways;
-  }
+  [[nodiscard]] std::size_t bucket_of(std::uint64_t hash) const { return (hash & mask_) / bucket_size; }
+  [[nodiscard]] Entry& entry_at(std::size_t bucket, std::size_t way) const { return entries_[(bucket * bucket_size) + way]; }
 
   [[nodiscard]] std::optional<std::size_t> room_in(std::size_t bucket, std::int64_t now_ns) const {
-    if (const unsigned empty = ways_with(bucket, no_tag); empty != 0) {
-      return bucket + first_of(empty);
+    if (const Ways empty = tags_[bucket].with(TagBucket::no_tag); empty.any()) {
+      return empty.first();
     }
-    // What came first is most likely over: mostly one is looked at.
-    const std::size_t oldest = oldest_[bucket / bucket_size];
+    // Always from the first on: after a time in which much was open, the later ones are left alone, and the CPU's caches to others.
     for (std::size_t way = 0; way < bucket_size; ++way) {
-      const std::size_t place = bucket + ((oldest + way) % bucket_size);
-      if (entries_[place].spare(now_ns)) {
-        return place;
+      if (entry_at(bucket, way).spare(now_ns)) {
+        return way;
       }
     }
     return std::nullopt;
   }
 
   [[nodiscard]] std::size_t least_worth(std::size_t bucket) const {
-    std::size_t least = bucket;
-    for (std::size_t place = bucket + 1; place < bucket + bucket_size; ++place) {
-      least = entries_[place].worth() < entries_[least].worth() ? place : least;
+    std::size_t least = 0;
+    for (std::size_t way = 1; way < bucket_size; ++way) {
+      least = entry_at(bucket, way).worth() < entry_at(bucket, least).worth() ? way : least;
     }
     return least;
   }
 
   template <typename Forget>
-  Entry& take(std::size_t place, std::uint64_t hash, Forget& forget) {
-    if (tags_[place] == no_tag) {
+  Entry& take(std::size_t way, std::uint64_t hash, Forget& forget) {
+    const std::size_t bucket = bucket_of(hash);
+    Entry& entry = entry_at(bucket, way);
+    if (tags_[bucket].at(way) == TagBucket::no_tag) {
       ++used_;
     } else {
-      forget(entries_[place]);
+      forget(entry);
     }
-    tags_[place] = tag_of(hash);
-    oldest_[place / bucket_size] = static_cast<std::uint8_t>((place + 1) % bucket_size);
-    return entries_[place];
+    tags_[bucket].set(way, TagBucket::tag_of(hash));
+    return entry;
   }
 
   /// What may give way is left behind: the table is full of it where most are answered at once.
   template <typename Forget>
-  void grow(std::int64_t now_ns, Forget& forget) {
+  [[gnu::noinline]] void grow(std::int64_t now_ns, Forget& forget) {
     const std::size_t old_slots = mask_ + 1;
-    const Mapped<Tag> old_tags = std::exchange(tags_, Mapped<Tag>(2 * old_slots));
+    const std::size_t buckets = 2 * old_slots / bucket_size;
+    const Mapped<TagBucket> old_tags = std::exchange(tags_, Mapped<TagBucket>(buckets));
     const Mapped<Entry> old_entries = std::exchange(entries_, Mapped<Entry>(2 * old_slots));
-    oldest_ = Mapped<std::uint8_t>(2 * old_slots / bucket_size);
     mask_ = (2 * old_slots) - 1;
     used_ = 0;
     for (std::size_t slot = 0; slot < old_slots; ++slot) {
       const Entry& entry = old_entries[slot];
-      if (old_tags[slot] == no_tag || entry.spare(now_ns)) {
+      if (old_tags[slot / bucket_size].at(slot % bucket_size) == TagBucket::no_tag || entry.spare(now_ns)) {
         continue;
       }
       const std::uint64_t hash = hash_of(entry.key);
       const std::size_t bucket = bucket_of(hash);
-      const unsigned empty = ways_with(bucket, no_tag);
-      take(empty != 0 ? bucket + first_of(empty) : least_worth(bucket), hash, forget) = entry;
+      const Ways empty = tags_[bucket].with(TagBucket::no_tag);
+      take(empty.any() ? empty.first() : least_worth(bucket), hash, forget) = entry;
     }
   }
 
-  Mapped<Tag> tags_;
-  /// Of each bucket, the place after the one that was taken last.
-  Mapped<std::uint8_t> oldest_;
+  Mapped<TagBucket> tags_;
   Mapped<Entry> entries_;
   std::size_t mask_;
   std::size_t most_;

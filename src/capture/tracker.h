@@ -7,6 +7,7 @@
 
 #include "capture/connections.h"
 #include "capture/exchange.h"
+#include "capture/observation_batch.h"
 #include "capture/packet_facts.h"
 #include "capture/slot_table.h"
 
@@ -20,7 +21,7 @@ namespace stallscope::capture {
 /// the oldest near by, gives way.
 class Tracker {
  public:
-  /// 168 MiB, and half of it again while the table grows to that.
+  /// 162 MiB, and half of it again while the table grows to that.
   static constexpr std::size_t most_exchanges = std::size_t{1} << 21U;
 
   /// `sink` must outlive this.
@@ -56,18 +57,25 @@ class Tracker {
     [[nodiscard]] bool spare(std::int64_t now_ns) const;
     [[nodiscard]] std::int64_t worth() const;
     void prefetch() const;
-    [[nodiscard]] Observation unanswered() const;
+    /// As one without an answer.
+    void describe(Observation& observation) const;
   };
   static_assert(sizeof(Entry) == 80, "what most_exchanges of them take is promised");
 
-  /// The hash, by which the entry is then found; fetches what tells where that is.
-  [[nodiscard]] std::uint64_t look_up(const PacketFacts& facts) const;
+  [[nodiscard]] std::uint64_t hash_of(const PacketFacts& facts) const;
+  /// Whether the tables are too large for the CPU's caches.
+  [[nodiscard]] bool worth_fetching() const;
+  /// In two steps, each for several packets: see SlotTable.
+  void prefetch_place(const PacketFacts& facts, std::uint64_t hash) const;
   void prefetch_entry(const PacketFacts& facts, std::uint64_t hash) const;
   void take(const PacketFacts& facts, std::uint64_t hash);
   void request(const PacketFacts& facts, std::uint64_t hash);
+  /// A request with the key of one before. False: it begins another exchange, in the same entry.
+  bool take_again(Entry& entry, const PacketFacts& facts);
   void answer(const PacketFacts& facts, std::uint64_t hash);
 
   ObservationSink& sink_;
+  ObservationBatch finished_;
   SlotTable<Entry> exchanges_;
   Connections connections_;
   TrackerCounts counts_;

@@ -3,7 +3,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <array>
 #include <deque>
+#include <limits>
+#include <random>
+#include <set>
+#include <span>
+#include <vector>
 
 #include "base/units.h"
 #include "capture/evidence.h"
@@ -30,7 +37,9 @@ ExchangeKey exchange_key(std::int64_t number) {
 
 class Collect : public ObservationSink {
  public:
-  void take(const Observation& observation) override { seen.push_back(observation); }
+  void take(std::span<const Observation> observations) override {
+    seen.insert(seen.end(), observations.begin(), observations.end());
+  }
   std::vector<Observation> seen;
 };
 
@@ -178,7 +187,9 @@ TEST(Tracker, SaysWhichPacketsTheyWere) {
 struct Slot {
   ExchangeKey key;
   std::int64_t time_ns;
-  [[nodiscard]] bool spare(std::int64_t /*now_ns*/) const { return false; }
+  /// From when on it may give way.
+  std::int64_t over_ns;
+  [[nodiscard]] bool spare(std::int64_t now_ns) const { return now_ns >= over_ns; }
   [[nodiscard]] std::int64_t worth() const { return time_ns; }
   void prefetch() const {}
 };
@@ -193,10 +204,10 @@ TEST(SlotTable, GrowsToItsLimitAndThenForgetsTheOldest) {
     const ExchangeKey key = exchange_key(number);
     ASSERT_EQ(table.find(key, table.hash_of(key)), nullptr);
     Slot& slot = table.make_room(table.hash_of(key), number, [&](const Slot&) { ++forgotten; });
-    slot = {key, number};
+    slot = {key, number, std::numeric_limits<std::int64_t>::max()};
     ASSERT_EQ(table.find(key, table.hash_of(key)), &slot);
   }
-  EXPECT_EQ(table.size_bytes(), (most * (sizeof(Slot) + sizeof(std::uint32_t))) + (most / 8));
+  EXPECT_EQ(table.size_bytes(), most * (sizeof(Slot) + sizeof(TagBucket::Tag)));
   std::int64_t kept = 0;
   std::int64_t sum = 0;
   table.each([&](const Slot& slot) {
@@ -206,6 +217,68 @@ TEST(SlotTable, GrowsToItsLimitAndThenForgetsTheOldest) {
   EXPECT_EQ(kept + forgotten, count);
   EXPECT_GT(kept, static_cast<std::int64_t>(most * 9 / 10));
   EXPECT_GT(sum / kept, count / 2) << "the young ones stay";
+}
+
+TEST(Hash, OfKeysThatCountUpLeavesNoBucketOutWhateverTheSeed) {
+  constexpr std::size_t buckets = 512;
+  constexpr std::int64_t keys = 16 * buckets;
+  std::mt19937_64 random(1);
+  for (int round = 0; round < 500; ++round) {
+    const std::uint64_t seed = random();
+    std::array<int, buckets> counts{};
+    for (std::int64_t number = 0; number < keys; ++number) {
+      ++counts.at(hash(exchange_key(number), seed) % buckets);
+    }
+    // Were they drawn, a bucket would have none with one seed of 17,000, and 48 or more with one of ten million.
+    ASSERT_GT(*std::min_element(counts.begin(), counts.end()), 0) << seed;
+    ASSERT_LT(*std::max_element(counts.begin(), counts.end()), 48) << seed;
+  }
+}
+
+TEST(SlotTable, IsSmallAgainForTheCachesAfterARush) {
+  constexpr std::int64_t rush = 4'096;
+  SlotTable<Slot> table(std::size_t{1} << 16U);
+  const auto add = [&](std::int64_t number) {
+    const std::uint64_t hash = table.hash_of(exchange_key(number));
+    Slot& slot = table.make_room(hash, number, [](const Slot&) {});
+    // What is of the rush is over with it, what comes later at once.
+    slot = {exchange_key(number), number, std::max(number + 1, rush)};
+    return &slot;
+  };
+  for (std::int64_t number = 0; number < rush; ++number) {
+    static_cast<void>(add(number));
+  }
+  const std::size_t size_bytes = table.size_bytes();
+  const auto slots = static_cast<std::int64_t>(size_bytes / (sizeof(Slot) + sizeof(TagBucket::Tag)));
+  // First the places that are still empty are filled, of which each bucket has some.
+  std::int64_t number = rush;
+  std::set<const Slot*> full;
+  while (number < rush + (8 * slots)) {
+    full.insert(add(number++));
+  }
+  std::set<const Slot*> used;
+  while (number < rush + (12 * slots)) {
+    used.insert(add(number++));
+  }
+  EXPECT_EQ(table.size_bytes(), size_bytes);
+  EXPECT_GT(full.size(), 2 * used.size());
+}
+
+TEST(Tracker, PairsWhatIsTooMuchForACache) {
+  constexpr std::uint16_t count = 40'000;
+  Traffic traffic;
+  for (std::uint16_t port = 0; port < count; ++port) {
+    traffic.request(port / 1'000, port, port);
+  }
+  for (std::uint16_t port = 0; port < count; ++port) {
+    traffic.answer(100 + (port / 1'000), port, port);
+  }
+  const std::vector<Observation> seen = traffic.run();
+  ASSERT_EQ(seen.size(), count);
+  for (std::uint16_t port = 0; port < count; ++port) {
+    ASSERT_EQ(seen[port].key.near_port, port);
+    ASSERT_EQ(seen[port].rtt_ns(), 100 * ns_per_ms);
+  }
 }
 
 TEST(KeyNumbers, CountUpAndStay) {
@@ -218,6 +291,10 @@ TEST(KeyNumbers, CountUpAndStay) {
   }
   ASSERT_EQ(numbers.size(), count);
   EXPECT_EQ(numbers.keys()[count - 1], exchange_key(count - 1));
+}
+
+std::span<const Observation> one(const Observation& observation) {
+  return {&observation, 1};
 }
 
 Observation exchange(std::int64_t number, std::int64_t rtt_ns) {
@@ -237,7 +314,7 @@ TEST(ObservationStore, KeepsStallsWholeAndThinsTheRest) {
   ObservationStore store;
   for (std::int64_t number = 0; number < count; ++number) {
     const bool stalled = number >= first_held && number < first_held + held && number % 2 == 0;
-    store.take(exchange(number, stalled ? (first_held + held - number) * 10'000 + 200'000 : 200'000));
+    store.take(one(exchange(number, stalled ? (first_held + held - number) * 10'000 + 200'000 : 200'000)));
   }
   const std::vector<Observation> kept = store.finish();
   EXPECT_LT(kept.size(), 50'000U);
@@ -261,9 +338,9 @@ TEST(ObservationStore, KeepsLegsOfAnExchangeTogether) {
   for (std::int64_t number = 0; number < count; ++number) {
     Observation leg = exchange(number, 200'000);
     leg.mark = static_cast<std::uint32_t>(1 + number / 100);
-    store.take(leg);
+    store.take(one(leg));
     leg.key.far[1] = 7;
-    store.take(leg);
+    store.take(one(leg));
   }
   const std::vector<Observation> kept = store.finish();
   EXPECT_LT(kept.size(), 17'000U);
@@ -283,7 +360,7 @@ TEST(ObservationStore, StaysSmallWhereAllAreMadeToBeDrawn) {
     made.key.v6 = true;
     made.sequence = 1;
     made.mark = 1U << 16U;
-    store.take(made);
+    store.take(one(made));
   }
   const std::vector<Observation> kept = store.finish();
   EXPECT_LT(kept.size(), 17'000U);
@@ -294,7 +371,7 @@ TEST(ObservationStore, StaysSmallWhereAllAreMadeToBeDrawn) {
 TEST(ObservationStore, KeepsAllOfAShortCapture) {
   ObservationStore store;
   for (std::int64_t number = 0; number < 100'000; ++number) {
-    store.take(exchange(number, 200'000));
+    store.take(one(exchange(number, 200'000)));
   }
   EXPECT_EQ(store.finish().size(), 100'000U);
   EXPECT_EQ(store.thinned_count(), 0);
