@@ -12,7 +12,12 @@ namespace {
 
 /// An order of the two ends of a connection, so that both directions have one key.
 bool comes_first(const std::uint8_t* address, std::uint16_t port, const std::uint8_t* other, std::uint16_t other_port, bool v6) {
-  const int addresses = std::memcmp(address, other, v6 ? 16 : 4);
+  if (!v6) {
+    // At once, as which one comes first cannot be foretold.
+    return ((std::uint64_t{load_be<std::uint32_t>(address)} << 16U) | port) <=
+           ((std::uint64_t{load_be<std::uint32_t>(other)} << 16U) | other_port);
+  }
+  const int addresses = std::memcmp(address, other, 16);
   return addresses < 0 || (addresses == 0 && port <= other_port);
 }
 
@@ -90,11 +95,11 @@ bool FactReader::read_segment(const Decoded& decoded, PacketFacts& facts) {
     return false;
   }
   const IpHeader& ip = decoded.inner();
-  facts.segment.from_near = comes_first(ip.source, decoded.source_port, ip.destination, decoded.destination_port, ip.v6);
-  facts.key = std::bit_cast<ExchangeKey>(
-      facts.segment.from_near
-          ? key_words(ExchangeKind::data, ip.v6, ip.source, ip.destination, decoded.source_port, decoded.destination_port)
-          : key_words(ExchangeKind::data, ip.v6, ip.destination, ip.source, decoded.destination_port, decoded.source_port));
+  const bool from_near = comes_first(ip.source, decoded.source_port, ip.destination, decoded.destination_port, ip.v6);
+  facts.segment.from_near = from_near;
+  facts.key = std::bit_cast<ExchangeKey>(key_words(
+      ExchangeKind::data, ip.v6, from_near ? ip.source : ip.destination, from_near ? ip.destination : ip.source,
+      from_near ? decoded.source_port : decoded.destination_port, from_near ? decoded.destination_port : decoded.source_port));
   return true;
 }
 
