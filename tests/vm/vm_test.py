@@ -54,7 +54,8 @@ VM_TIMEOUT_S = 240
 
 class Disturbed(Mismatch):
     """Where a CPU was when interrupts came back is told by the first of them, which an emulator that its host does not run brings late: after the
-    flush. A run with that proves nothing and is repeated; what is no accident happens in each."""
+    flush. And an emulated CPU may stand still within a flush that is short. A run with that proves nothing and is repeated; what is no accident
+    happens in each."""
 
 
 def load(folder, name):
@@ -171,9 +172,12 @@ def check_incident(folder, series):
 def check_control(folder):
     report = check_recording(folder, "control")
     reader = lines_of(folder, "control-truth.jsonl")[0]["pid"]
-    expect(not [f for f in report["findings"] if f["rule"] == "memcg-stat-flush"], "the healthy control is called memcg-stat-flush")
+    # Where the emulator stops a CPU for some milliseconds within a flush, of which there are some a second, it is that which takes long.
+    if any(f["rule"] == "memcg-stat-flush" for f in report["findings"]):
+        raise Disturbed(f"the healthy control is called memcg-stat-flush; what is there: {json.dumps(report['stalls'])[:2000]}")
     blamed = [stall for stall in report["stalls"] if reads_of_lab(stall, reader)]
-    expect(not blamed, f"the lab is blamed in the healthy control: {json.dumps(blamed)[:600]}")
+    if blamed:
+        raise Disturbed(f"the lab is blamed in the healthy control: {json.dumps(blamed)[:2000]}")
     # Emulated, a read of theirs may take longer than what is harmless; then the note has to say that instead.
     said = [note for note in report["notes"] if "zombie memory cgroups are present" in note]
     slow = any(read["worst_ns"] >= 5_000_000 for read in report["census"]["stat_reads"])
