@@ -8,8 +8,6 @@
 namespace stallscope::capture {
 namespace {
 
-constexpr std::size_t batch_size = 32;
-
 PipeOptions pipe_options(bool with_flows, PipeOptions options) {
   options.may_start_thread = options.may_start_thread && !with_flows;
   return options;
@@ -24,9 +22,9 @@ Analysis::Analysis(bool with_flows, const PipeOptions& pipe)
 
 void Analysis::add(std::span<const Packet> packets) {
   // Several at once, for the releases: hosts are fetched from memory for all of them at the same time.
-  std::array<Decoded, batch_size> batch;
+  std::array<Decoded, ReleaseFinder::most_at_once> batch;
   while (!packets.empty()) {
-    const auto part = packets.first(std::min(packets.size(), batch_size));
+    const auto part = packets.first(std::min(packets.size(), batch.size()));
     packets = packets.subspan(part.size());
     for (std::size_t at = 0; at < part.size(); ++at) {
       decode(part[at].data, part[at].link, batch[at]);

@@ -52,17 +52,8 @@ std::uint32_t flow_mark(const Decoded& decoded) {
 ReleaseFinder::ReleaseFinder() : tags_(bucket_count), hosts_(most_hosts), bursts_(most_hosts) {}
 
 void ReleaseFinder::add(std::span<const Packet> packets, std::span<const Decoded> decoded) {
-  while (!packets.empty()) {
-    const std::size_t count = std::min(packets.size(), batch_size);
-    add_batch(packets.first(count), decoded.first(count));
-    packets = packets.subspan(count);
-    decoded = decoded.subspan(count);
-  }
-}
-
-void ReleaseFinder::add_batch(std::span<const Packet> packets, std::span<const Decoded> decoded) {
   // NOLINTNEXTLINE(cppcoreguidelines-pro-type-member-init): as many as are counted are written before they are read
-  std::array<Arrival, batch_size> arrivals;
+  std::array<Arrival, most_at_once> arrivals;
   std::size_t count = 0;
   for (std::size_t at = 0; at < packets.size(); ++at) {
     if (decoded[at].ip_count == 0) {

@@ -41,8 +41,11 @@ class ReleaseFinder {
   static constexpr std::size_t most_hosts = 4'096;
   static constexpr std::size_t most_kept = 1'000;
 
+  /// Packets whose hosts are fetched from memory at the same time.
+  static constexpr std::size_t most_at_once = 32;
+
   ReleaseFinder();
-  /// `decoded` says what each of the packets is, in their order.
+  /// At most `most_at_once`; `decoded` says what each of them is, in their order.
   void add(std::span<const Packet> packets, std::span<const Decoded> decoded);
   /// In order of time. Those of hosts whose traffic is nothing but bursts are left out. To be called once.
   [[nodiscard]] std::vector<PacketRelease> finish();
@@ -50,9 +53,6 @@ class ReleaseFinder {
   [[nodiscard]] std::int64_t left_out_count() const { return left_out_count_; }
 
  private:
-  /// Packets whose hosts are fetched from memory at the same time.
-  static constexpr std::size_t batch_size = 32;
-
   struct Arrival {
     std::uint64_t hash;
     std::size_t at;
@@ -80,7 +80,6 @@ class ReleaseFinder {
     bool many_flows = false;
   };
 
-  void add_batch(std::span<const Packet> packets, std::span<const Decoded> decoded);
   void look_at(const Packet& packet, const Decoded& decoded, std::uint64_t hash);
   [[nodiscard]] Host* host_of(const IpHeader& ip, std::uint64_t hash);
   [[nodiscard]] Burst& burst_of(const Host& host) { return bursts_[static_cast<std::size_t>(&host - hosts_.data())]; }
